@@ -210,9 +210,7 @@ def to_impressions(slates: Slates, outcomes: Outcomes) -> pa.Table:
         pa.array(slates.propensity.ravel().astype(np.float32), from_pandas=True),
         _dictionary(slates.model_version, n),
         _dictionary(slates.arm, n),
-        pa.DictionaryArray.from_arrays(
-            pa.array(slates.source.ravel().astype(np.int8)), pa.array(SOURCES, pa.string())
-        ),
+        pa.DictionaryArray.from_arrays(pa.array(slates.source.ravel().astype(np.int8)), pa.array(SOURCES, pa.string())),
         pa.array(outcomes.clicked.ravel()),
         pa.array(purchased),
         pa.array(outcomes.purchase_day.ravel().astype(np.int32), mask=~purchased),
