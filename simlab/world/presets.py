@@ -1,0 +1,30 @@
+"""Named worlds, each there to teach something."""
+
+from dataclasses import asdict
+
+from simlab.settings import choose, from_dict
+from simlab.world.catalogue import make_items
+from simlab.world.truth import World, WorldConfig
+from simlab.world.users import make_people
+
+PRESETS: dict[str, WorldConfig] = {
+    "shop": WorldConfig(name="shop"),
+}
+"""shop: goods for families. Tastes are partly shared by kind of household and drift slowly, items are launched every
+week, and the old shop showed noisy popularity: a factor model has much to learn, and must learn again."""
+
+
+def preset(name: str, **changes: object) -> WorldConfig:
+    """The world called `name`, with some settings changed. Raises `ConfigError` for unknown names and settings.
+
+    >>> preset("shop", n_users=200).n_users
+    200
+    """
+    return from_dict(WorldConfig, {**asdict(choose("preset", name, PRESETS)), **changes})
+
+
+def make_world(config: WorldConfig, horizon: int) -> World:
+    """The world of `config`, with all that is launched before day `horizon`."""
+    catalogue, items = make_items(config, horizon)
+    shoppers, people = make_people(config)
+    return World(config=config, catalogue=catalogue, shoppers=shoppers, items=items, people=people)
