@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from simlab.errors import ConfigError
+from simlab.settings import require
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -95,7 +96,10 @@ class Catalogue:
     margin: Floats
     """Share of the price that the shop keeps, in (0, 1)."""
     launch_day: Ints
-    """The first day on which the item can be shown."""
+    """The first day on which the item can be shown; rising with item_id."""
+
+    def __post_init__(self) -> None:
+        require("launch_day", "falling", bool(np.all(np.diff(self.launch_day) >= 0)), "number items in order of launch")
 
     def __len__(self) -> int:
         return len(self.name)
@@ -103,6 +107,18 @@ class Catalogue:
     def on_sale(self, day: int) -> Bools:
         """Which items can be shown on `day`; shape (n_items,)."""
         return np.asarray(self.launch_day <= day)
+
+    def launched_by(self, day: int) -> "Catalogue":
+        """The catalogue as it is known on `day`: items come in order of launch, so it is the first part of this one."""
+        n = int(self.on_sale(day).sum())
+        return Catalogue(
+            name=self.name[:n],
+            category=Labels(codes=self.category.codes[:n], names=self.category.names),
+            brand=Labels(codes=self.brand.codes[:n], names=self.brand.names),
+            price=self.price[:n],
+            margin=self.margin[:n],
+            launch_day=self.launch_day[:n],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

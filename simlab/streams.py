@@ -23,7 +23,7 @@ _BLOCK = 1 << 14
 @lru_cache(maxsize=4096)
 def _entropy(seed: int, name: tuple[Name, ...]) -> int:
     # A digest of fixed length: SeedSequence([42]) equals SeedSequence([42, 0]), so raw parts must not be passed on.
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *name))
+    text = "".join(f"{type(part).__name__}:{len(str(part))}:{part}" for part in (seed, *name))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=32).digest(), "little")
 
 

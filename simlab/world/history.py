@@ -16,8 +16,8 @@ import pyarrow as pa
 from simlab.schema import SOURCES, Floats, Labels, Outcomes, Requests, Slates, to_impressions
 from simlab.streams import uniforms
 from simlab.world.dynamics import start, step
-from simlab.world.response import Preferences, luck_of, respond
-from simlab.world.truth import State, World, utility
+from simlab.world.response import luck_of, respond
+from simlab.world.truth import State, World, preferences
 from simlab.world.users import visits
 
 POLICY = "noisy-popularity"
@@ -51,15 +51,9 @@ def plackett_luce(weight: Floats, requests: Requests, *, luck: Floats) -> Slates
 
 def answer(world: World, state: State, slates: Slates) -> Outcomes:
     """What the shoppers of `world` do with slates shown on the day of `state`."""
-    requests = slates.requests
-    preferences = Preferences(
-        utility=utility(world, state, requests.user_id, slates.item_id),
-        patience=world.people.patience[requests.user_id],
-        shown=slates.shown,
-    )
-    n = slates.item_id.shape[1]
+    requests, n = slates.requests, slates.item_id.shape[1]
     luck = luck_of(world.config.seed, requests.day, requests.user_id, requests.visit, n)
-    return respond(preferences, world.config.response, day=requests.day, luck=luck)
+    return respond(preferences(world, state, slates), world.config.response, day=requests.day, luck=luck)
 
 
 def _days(world: World) -> Iterator[pa.Table]:

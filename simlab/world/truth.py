@@ -8,6 +8,7 @@ file and read back, so that a run can be examined where its data set is not at h
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
@@ -15,9 +16,9 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from simlab.errors import DataError
-from simlab.schema import Catalogue, Floats, Ints, Labels, Shoppers
+from simlab.schema import Catalogue, Floats, Ints, Labels, Shoppers, Slates
 from simlab.settings import from_dict, require
-from simlab.world.response import ResponseConfig
+from simlab.world.response import Preferences, ResponseConfig
 
 WEEK = (0.80, 0.85, 0.90, 1.00, 1.15, 1.25, 1.05)
 """Visits by weekday, relative to the mean: Saturday (day 5 of a week) is the busiest."""
@@ -134,6 +135,16 @@ def utility_of_all(world: World, state: State, user_id: Ints, n_items: int) -> F
     return match
 
 
+def preferences(world: World, state: State, slates: Slates) -> Preferences:
+    """What decides the answer of the shoppers of `slates` on the day of `state`."""
+    user_id = slates.requests.user_id
+    return Preferences(
+        utility=utility(world, state, user_id, slates.item_id),
+        patience=world.people.patience[user_id],
+        shown=slates.shown,
+    )
+
+
 def _flatten(value: Any, path: str, arrays: dict[str, Any], words: dict[str, Any]) -> None:
     for f in fields(value):
         part, name = getattr(value, f.name), f"{path}{f.name}"
@@ -176,6 +187,6 @@ def from_bytes(data: bytes, where: str = "world file") -> World:
             arrays = {name: stored[name] for name in stored.files}
         words = json.loads(arrays.pop("__words__").tobytes())
         world: World = _unflatten(World, "", arrays, words)
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(where, str(error), "it is not a whole world file: make it again") from error
     return world

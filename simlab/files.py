@@ -1,0 +1,42 @@
+"""Files that are whole or not there: written to a temporary name in the same folder, then renamed.
+
+Why: a run may be killed at any moment, and what it leaves must be readable or absent. (A killed process is meant, not
+a power cut: nothing is forced to the disk here.)
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from simlab.errors import RunError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Puts `data` at `path`, replacing what is there in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_bytes(data)
+    draft.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Puts `value` at `path` as readable JSON; the same value gives the same bytes."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process. Raises `RunError` where another process holds it; a killed one lets go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                "run folder", str(folder), "another process is working in it: wait, or choose another"
+            ) from None
+        yield
