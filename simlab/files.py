@@ -6,11 +6,15 @@ a power cut: nothing is forced to the disk here.)
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from simlab.errors import RunError
 
@@ -40,3 +44,17 @@ def locked(folder: Path) -> Iterator[None]:
                 "run folder", str(folder), "another process is working in it: wait, or choose another"
             ) from None
         yield
+
+
+def parquet_bytes(table: pa.Table, level: int = 1) -> bytes:
+    """A table as one Parquet file: ids as steps, words as codes; zstd at `level`, 1 (fast) to 22 (small)."""
+    ids = [name for name in ("request_id", "impression_id") if name in table.column_names]
+    encoding = dict.fromkeys(ids, "DELTA_BINARY_PACKED")
+    if "propensity" in table.column_names:
+        encoding["propensity"] = "BYTE_STREAM_SPLIT"
+    words = [field.name for field in table.schema if field.name not in encoding]
+    buffer = io.BytesIO()
+    pq.write_table(
+        table, buffer, compression="zstd", compression_level=level, use_dictionary=words, column_encoding=encoding
+    )
+    return buffer.getvalue()

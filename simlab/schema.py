@@ -57,7 +57,9 @@ IMPRESSIONS = pa.schema(
     ]
 )
 
-FEEDBACK = pa.schema([("impression_id", pa.int64()), ("purchase_day", pa.int32()), ("rating", pa.int8())])
+FEEDBACK = pa.schema(
+    [("impression_id", pa.int64()), ("item_id", pa.int32()), ("purchase_day", pa.int32()), ("rating", pa.int8())]
+)
 
 
 @dataclass(frozen=True, kw_only=True)

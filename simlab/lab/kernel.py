@@ -1,0 +1,53 @@
+"""The kernel that notebooks run in: this very interpreter, quiet, with static figures.
+
+Why: a kernel called "python3" may be anybody's, with other packages than the ones that are tested; and a notebook must
+not look different because of where it was started (`MPLBACKEND` in the environment loses every figure).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from traitlets import Dict, Unicode, default
+from traitlets.config import Config
+
+STATIC = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "SIMLAB_UI": "static"}
+"""What the environment of a kernel says when nobody sits before it."""
+
+QUIET = ["--log-level=ERROR"]
+"""Options of the kernel: without them each one warns that it talks to its parent without encryption."""
+
+
+class OwnSpecs(KernelSpecManager):
+    """Whichever kernel is asked for, it is the running interpreter."""
+
+    environment = Dict(key_trait=Unicode(), value_trait=Unicode())
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The running interpreter with `environment` added to its own; `kernel_name` does not matter."""
+        literal = {name: value.replace("$", "$$") for name, value in self.environment.items()}
+        return KernelSpec(resource_dir=str(RESOURCES), env=literal, **get_kernel_dict(extra_arguments=QUIET))
+
+
+class OwnKernel(AsyncKernelManager):
+    """Starts `OwnSpecs`; nbclient and papermill take it as `kernel_manager_class`."""
+
+    environment = Dict(key_trait=Unicode(), value_trait=Unicode(), config=True)
+
+    @default("kernel_spec_manager")
+    def _kernel_spec_manager_default(self) -> KernelSpecManager:
+        return OwnSpecs(environment=dict(self.environment))
+
+
+def client_options(cwd: Path, timeout: int, **environment: str) -> dict[str, Any]:
+    """Options for nbclient's `NotebookClient` and for papermill: work in `cwd`, at most `timeout` seconds a cell."""
+    return {
+        "kernel_name": "python3",
+        "kernel_manager_class": OwnKernel,
+        "config": Config({"OwnKernel": {"environment": STATIC | environment}}),
+        "resources": {"metadata": {"path": str(cwd)}},
+        "timeout": timeout,
+        "coalesce_streams": True,
+    }

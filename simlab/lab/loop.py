@@ -1,0 +1,182 @@
+"""The ring, closed: history -> training -> deployment -> slates -> shoppers -> feedback -> metrics -> decision -> training.
+
+Why one function: `run_day` is the whole subject of the course on one screen. The shoppers' half and the company's half
+meet here and nowhere else, and they meet in tables only.
+
+Why it can be killed: all that a day leaves is written before the day's folder of the log appears under its name, and
+that renaming is the moment at which the day has happened. What an unfinished day left is made again, the same.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from simlab.files import locked, write_bytes, write_json
+from simlab.lab.config import RunConfig
+from simlab.lab.oracle import Oracle
+from simlab.lab.run import Run, claim_folder, day_file
+from simlab.lab.worlds import open_world
+from simlab.recsys.log import EventLog
+from simlab.recsys.models import PopularityModel
+from simlab.recsys.monitor import daily_metrics
+from simlab.recsys.registry import Registry
+from simlab.recsys.retrain import RetrainPolicy, parse_policy
+from simlab.recsys.service import Service
+from simlab.recsys.training import train
+from simlab.schema import FEEDBACK, arriving, known, to_impressions
+from simlab.settings import from_dict
+from simlab.world.history import answer
+from simlab.world.truth import World, to_bytes
+from simlab.world.users import visits
+
+Metrics = dict[str, Any]
+Progress = Callable[[Metrics], None]
+
+
+@dataclass(kw_only=True)
+class Ring:
+    """A shop that is running: the world and its oracle on one side, the company's parts on the other."""
+
+    config: RunConfig
+    path: Path
+    world: World
+    oracle: Oracle
+    log: EventLog
+    registry: Registry
+    service: Service
+    policy: RetrainPolicy
+    pending: pa.Table
+    """FEEDBACK rows that the world has decided and the company has not seen."""
+    last_trained: int
+    """Day on which the champion was trained."""
+
+
+def run_day(ring: Ring, day: int) -> Metrics:
+    """Turns the ring once; returns the day's metrics: what the company sees, and the truth beside it."""
+    decision = ring.policy.decide(day, ring.last_trained)
+    if decision.retrain:
+        retrain(ring, day, decision.reason)
+
+    requests = visits(ring.world, day, ring.config.n_positions)
+    slates = ring.service.recommend(requests)
+    outcomes = answer(ring.world, ring.oracle.state(day), slates)
+
+    in_the_end = to_impressions(slates, outcomes)
+    seen = known(in_the_end, day)
+    arrives_today = pc.equal(ring.pending["purchase_day"], day)
+    feedback = ring.pending.filter(arrives_today)
+    still_to_come = arriving(in_the_end, day + 1)
+    ring.pending = pa.concat_tables([ring.pending.filter(pc.invert(arrives_today)), still_to_come])
+
+    metrics: Metrics = {
+        "day": day,
+        "model_version": ring.registry.alias("champion"),
+        "model_age": day - ring.last_trained,
+        "retrained": int(day == ring.last_trained),
+        **daily_metrics(seen, feedback, ring.world.catalogue, day),
+        **ring.oracle.truth_of_day(slates),
+    }
+    write_bytes(day_file(ring.path, day, "parquet"), _parquet(still_to_come))
+    write_json(day_file(ring.path, day, "json"), metrics)
+    ring.log.append(day, seen, feedback)
+    return metrics
+
+
+def retrain(ring: Ring, day: int, reason: str) -> None:
+    """Trains on what is known at the start of `day`, registers, promotes and deploys; done again, it changes nothing."""
+    config = ring.config.training_config()
+    catalogue = ring.world.catalogue.launched_by(day)
+    model, card = train(ring.log, catalogue, ring.world.shoppers, config=config, day=day)
+    name = f"{config.algorithm}-day{day:05d}"
+    ring.registry.register(model, name, card)
+    ring.registry.promote(name, day=day, actor="simlab", reason=reason, evidence=card.get("offline", {}))
+    ring.service.deploy(model, name)
+    ring.last_trained = day
+
+
+def run(
+    config: RunConfig | None = None, *, out: str | Path | None = None, progress: Progress | None = None, **settings: Any
+) -> Run:
+    """Turns the ring for `config.days` days in the folder `out` (a temporary one by default), or goes on where it stopped.
+
+    `settings` are those of `RunConfig`, for calls like run(preset="shop", days=60, seed=7); unknown ones are errors.
+    `progress` is called with the metrics of each new day. Raises `ConfigError` and `RunError`.
+    """
+    config = from_dict(RunConfig, settings) if config is None else config
+    path = Path(mkdtemp(prefix="simlab-")) if out is None else Path(out)
+    claim_folder(path, config)
+    with locked(path):
+        ring = open_ring(config, path)
+        for day in range(len(ring.log.days), config.days):
+            metrics = run_day(ring, day)
+            if progress is not None:
+                progress(metrics)
+        finished = Run(path)
+        write_bytes(path / "metrics.parquet", finished.metrics.to_parquet())
+    return finished
+
+
+def open_ring(config: RunConfig, path: Path) -> Ring:
+    """The ring as it stands in the folder `path`: before day 0, or after the last day that has happened."""
+    log, registry = EventLog(path / "log"), Registry(path / "models")
+    if not (path / "truth" / "world.npz").exists():  # written last: with it, the setting up has happened
+        world, history = open_world(config)
+        log.import_history(known(history, -1))
+        write_bytes(path / "truth" / "history.parquet", _parquet(arriving(history, 0)))
+        write_bytes(path / "truth" / "world.npz", to_bytes(world))
+    world = Run(path).world
+    fallback = _fallback(config, log, registry, world)
+    ring = Ring(
+        config=config,
+        path=path,
+        world=world,
+        oracle=Oracle(world),
+        log=log,
+        registry=registry,
+        service=Service(world.catalogue, fallback),
+        policy=parse_policy(config.retrain),
+        pending=_pending(path, log),
+        last_trained=0,
+    )
+    champion = registry.alias("champion")
+    if champion is None:
+        retrain(ring, 0, "first model")
+    else:
+        model, card = registry.load(champion)
+        ring.service.deploy(model, champion)
+        ring.last_trained = card["trained_day"]
+    return ring
+
+
+def _fallback(config: RunConfig, log: EventLog, registry: Registry, world: World) -> PopularityModel:
+    name = registry.alias("fallback")
+    if name is None:
+        name = "fallback-day00000"
+        popular = replace(config.training_config(), algorithm="popularity")
+        model, card = train(log, world.catalogue.launched_by(0), world.shoppers, config=popular, day=0)
+        registry.register(model, name, card)
+        registry.promote(name, alias="fallback", day=0, actor="simlab", reason="for shoppers that no model knows")
+    model, _ = registry.load(name)
+    assert isinstance(model, PopularityModel)
+    return model
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def _pending(path: Path, log: EventLog) -> pa.Table:
+    """What was decided on the days that have happened, and comes on later ones."""
+    days = log.days
+    files = [path / "truth" / "history.parquet", *(day_file(path, day, "parquet") for day in days)]
+    table = pa.concat_tables([pq.read_table(file, schema=FEEDBACK) for file in files])
+    return table.filter(pc.greater_equal(table["purchase_day"], len(days)))

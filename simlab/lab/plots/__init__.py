@@ -1,0 +1,30 @@
+"""The figures of the notebooks and the report: data in, one figure out.
+
+>>> from simlab.lab import plots
+>>> plots.cycle("log").get_size_inches().tolist()
+[12.1, 4.3]
+"""
+
+from simlab.lab.plots.cycle import cycle
+from simlab.lab.plots.runs import guesses, seen_and_true, shares_of_best, true_clicks
+from simlab.lab.plots.style import png
+from simlab.lab.plots.training import offline_and_true, popularity, split, sweep
+from simlab.lab.plots.world import ageing, attention, positions, slate, tastes
+
+__all__ = [
+    "ageing",
+    "attention",
+    "cycle",
+    "guesses",
+    "offline_and_true",
+    "png",
+    "popularity",
+    "positions",
+    "seen_and_true",
+    "shares_of_best",
+    "slate",
+    "split",
+    "sweep",
+    "tastes",
+    "true_clicks",
+]

@@ -1,0 +1,109 @@
+"""What a model learns from, and how offline marks compare with the truth."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from simlab.lab.plots.style import CYCLE, FAINT, INK, QUIET, SEEN, TRUTH, Z95, label_lines, percent, sheet
+
+HELD_BACK = CYCLE[1]
+"""Days that a model may not learn from."""
+
+
+def popularity(counts: npt.ArrayLike, *, share: float = 0.1) -> Figure:
+    """Which share of all clicks the most clicked items take; `counts` has shape (n_items,), never clicked ones as 0."""
+    falling = np.sort(np.asarray(counts, dtype=np.float64))[::-1]
+    taken = np.concatenate([[0.0], np.cumsum(falling) / falling.sum()])
+    part = np.linspace(0, 1, len(taken))
+    top = float(np.interp(share, part, taken))
+    title = f"The most clicked {percent(share)} of the items take {percent(top)} of the clicks"
+    with sheet(title, size=(9.5, 4.6)) as (figure, (axes,)):
+        axes.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1.6)
+        axes.plot(part, taken, color=SEEN)
+        axes.plot([share, share, 0], [0, top, top], color=SEEN, linewidth=1.2, linestyle="--")
+        axes.plot(share, top, "o", color=SEEN)
+        axes.text(0.55, 0.5, "if all items were\nclicked alike", color=QUIET, va="top")
+        axes.set(
+            xlabel="share of the items, most clicked first", ylabel="share of the clicks", xlim=(0, 1), ylim=(0, 1.02)
+        )
+    return figure
+
+
+def split(clicks: pd.Series, cut: int) -> Figure:
+    """Clicks by day, cut in two: the past to learn from, and the days from `cut` on to be judged by."""
+    past, later = clicks[clicks.index < cut], clicks[clicks.index >= cut]
+    total = max(float(clicks.sum()), 1.0)
+    title = f"The last {len(later)} days hold back {percent(float(later.sum()) / total)} of the clicks"
+    with sheet(title, size=(9.5, 3.9)) as (figure, (axes,)):
+        for part, colour, words, side in (
+            (past, SEEN, "learn from these", "right"),
+            (later, HELD_BACK, "judge by these", "left"),
+        ):
+            axes.bar(part.index, part, color=colour, width=1.0 if len(clicks) > 120 else 0.8)
+            axes.annotate(
+                words, (cut - 0.5, 1.06), xycoords=("data", "axes fraction"), xytext=(-8 if side == "right" else 8, 0),
+                textcoords="offset points", ha=side, color=colour, fontweight="bold", annotation_clip=False,
+            )  # fmt: skip
+        axes.axvline(cut - 0.5, color=INK, linewidth=1.5)
+        axes.set(xlabel="day (the shop opens on day 0)", ylabel="clicks")
+        axes.grid(axis="x", visible=False)
+    return figure
+
+
+def offline_and_true(table: pd.DataFrame, metric: str) -> Figure:
+    """Offline marks beside the truth, one row a model, the truly best on top.
+
+    `table` is indexed by model, with the columns `offline`, `error` (its standard error over users) and `share_of_best`
+    (true clicks of the model's slates as a share of the best possible). The title says whether both give one order.
+    """
+    rows = table.sort_values("share_of_best", ascending=False, kind="stable")
+    by_offline = rows.sort_values("offline", ascending=False, kind="stable")
+    same = list(rows.index) == list(by_offline.index)
+    verdict = (
+        "The offline order is the true order"
+        if same
+        else f"Offline {by_offline.index[0]} leads, in truth {rows.index[0]}"
+    )
+    if not same and by_offline.index[0] == rows.index[0]:
+        verdict = f"Offline and truth agree on {rows.index[0]}, not on the order of all"
+    with sheet(verdict, columns=2, size=(10.5, 1.7 + 0.5 * len(rows))) as (figure, (left, right)):
+        _dots(left, rows["offline"], SEEN, f"{metric}, offline", Z95 * rows["error"])
+        _dots(right, rows["share_of_best"], TRUTH, "true clicks, share of the best possible")
+        right.set_yticklabels([])
+    return figure
+
+
+def _dots(axes: Axes, values: pd.Series, colour: str, label: str, half: pd.Series | None = None) -> None:
+    place = np.arange(len(values))
+    axes.hlines(place, 0, values, color=FAINT, linewidth=2)
+    axes.errorbar(values, place, xerr=half, fmt="o", color=colour, markersize=10, capsize=4, elinewidth=1.6)
+    for row, value in enumerate(values):
+        axes.annotate(f"{value:.3f}", (value, row), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=11)
+    axes.set_yticks(place, [str(name) for name in values.index], color=INK)
+    axes.set(xlabel=label, ylim=(len(values) - 0.5, -0.6))
+    axes.set_xlim(0, 1.15 * float((values if half is None else values + half).max()))
+    axes.grid(axis="y", visible=False)
+
+
+def sweep(
+    settings: Sequence[float], offline: Sequence[float], true: Sequence[float], *, setting: str, metric: str
+) -> Figure:
+    """Offline marks and the truth over one setting, each as a share of its best value; the title names both peaks."""
+    lines: Mapping[str, npt.NDArray[np.float64]] = {metric: np.asarray(offline), "true clicks": np.asarray(true)}
+    peaks = {name: settings[int(np.argmax(line))] for name, line in lines.items()}
+    title = f"{setting}: {metric} is best at {peaks[metric]:g}, true clicks at {peaks['true clicks']:g}"
+    colours = {metric: SEEN, "true clicks": TRUTH}
+    with sheet(title, size=(9.5, 4.4)) as (figure, (axes,)):
+        ends = {}
+        for (name, line), marker in zip(lines.items(), "so", strict=True):
+            shares = line / line.max()
+            axes.plot(range(len(settings)), shares, marker=marker, color=colours[name])
+            ends[name] = (len(settings) - 1.0, float(shares[-1]))
+        axes.set_xticks(range(len(settings)), [f"{value:g}" for value in settings])
+        axes.set(xlabel=setting, ylabel="share of the highest value")
+        label_lines(axes, ends, colours)
+    return figure

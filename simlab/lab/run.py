@@ -1,0 +1,134 @@
+"""A run: a folder that holds everything that happened, readable while it grows and after.
+
+    config.json          every setting, the seed, versions of the packages
+    log/                 what the company recorded: history.parquet, day=00012/*.parquet
+    models/              what it learnt, and who promoted what, when, why
+    metrics.parquet      one row a day: what the company sees beside the truth
+    truth/               what only the lab knows: world.npz, and for each day what is still to come
+
+`claim_folder` decides whether a folder may be used: a new one, or the same run to go on with, and nothing else.
+"""
+
+import json
+from dataclasses import asdict
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from simlab.errors import RunError, SimlabError
+from simlab.files import write_json
+from simlab.lab.config import RunConfig
+from simlab.lab.oracle import Oracle
+from simlab.recsys.log import EventLog
+from simlab.recsys.registry import Registry
+from simlab.settings import from_dict
+from simlab.world.truth import World, from_bytes
+
+PACKAGES = ("simlab", "numpy", "scipy", "pandas", "pyarrow", "duckdb", "lightfm-next", "implicit")
+
+
+def day_file(path: Path, day: int, ending: str) -> Path:
+    """Where the lab keeps what it knows of `day`."""
+    return path / "truth" / f"day={day:05d}.{ending}"
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    file = path / "config.json"
+    try:
+        stored: dict[str, Any] = json.loads(file.read_text())
+        stored["settings"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise RunError(
+            "run folder", str(path), f"its config.json is damaged ({error}): choose another folder"
+        ) from error
+    return stored
+
+
+def claim_folder(path: Path, config: RunConfig) -> None:
+    """Makes `path` the folder of the run `config`, or finds that it already is.
+
+    Raises `RunError` for a file, a folder with anything else in it, and a run made with other settings.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError("run folder", str(path), "it is a file: choose another name")
+    settings = json.loads(json.dumps(asdict(config)))
+    if (path / "config.json").exists():
+        before = _stored(path)["settings"]
+        for name in sorted(set(before) | set(settings)):
+            if before.get(name) != settings.get(name):
+                remedy = f"it holds a run with {name} = {before.get(name)!r}, not {settings.get(name)!r}: "
+                raise RunError("run folder", str(path), remedy + "choose another folder, or the same settings")
+        return
+    if path.exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+        raise RunError("run folder", str(path), "it is not empty and holds no run: choose a new folder")
+    write_json(path / "config.json", {"settings": settings, "packages": {name: version(name) for name in PACKAGES}})
+
+
+class Run:
+    """What happened, read from its folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config: RunConfig = from_dict(RunConfig, _stored(path)["settings"])
+        self.log = EventLog(path / "log")
+        self.registry = Registry(path / "models")
+
+    @cached_property
+    def world(self) -> World:
+        """What is true. A company never sees it."""
+        file = self.path / "truth" / "world.npz"
+        if not file.exists():
+            raise RunError("run folder", str(self.path), "its truth/world.npz is missing: run it again to restore it")
+        return from_bytes(file.read_bytes(), str(file))
+
+    @cached_property
+    def oracle(self) -> Oracle:
+        """Answers what would have happened, in expectation."""
+        return Oracle(self.world)
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row a day, `day` the index: what the company sees, then the truth beside it."""
+        rows = [json.loads(day_file(self.path, day, "json").read_text()) for day in self.log.days]
+        return pd.DataFrame(rows).set_index("day") if rows else pd.DataFrame()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every day of the run has happened."""
+        return len(self.log.days) >= self.config.days
+
+    def weeks(self) -> pd.DataFrame:
+        """The metrics by week: sums of counts and money, means of the rest weighted by visits; `week` counts from 1."""
+        return weeks_of(self.metrics)
+
+
+SUMS = ("visits", "impressions", "clicks", "purchases", "revenue", "margin", "retrained")
+"""Metrics that are added up over a week; the others are averaged."""
+
+
+def weeks_of(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Daily metrics by week; a visit weighs the same on a quiet day and on a busy one."""
+    week = pd.Series(metrics.index // 7 + 1, index=metrics.index, name="week")
+    numbers = metrics.select_dtypes("number")
+    weight = numbers["visits"]
+    columns: dict[str, pd.Series[Any]] = {}
+    for name in numbers.columns:
+        if name in SUMS:
+            columns[name] = numbers[name].groupby(week).sum()
+        else:
+            columns[name] = (numbers[name] * weight).groupby(week).sum() / weight.groupby(week).sum()
+    return pd.DataFrame(columns)
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in the folder `path`. Raises `RunError` where there is none."""
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise RunError("run folder", str(path), "there is no run in it: make one with simlab run --out")
+    try:
+        return Run(folder)
+    except SimlabError as error:
+        raise RunError("run folder", str(path), f"its settings cannot be read ({error})") from error

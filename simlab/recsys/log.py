@@ -1,0 +1,119 @@
+"""The event log: a folder of Parquet files by day, read with SQL.
+
+    history.parquet                IMPRESSIONS before day 0
+    day=00012/impressions.parquet  IMPRESSIONS of the day, as known at its end
+    day=00012/feedback.parquet     FEEDBACK that arrived on the day, about earlier impressions
+
+Why purchases lie apart: a file, once written, never changes, so what was known on any day can be asked again later. The
+view `impressions` joins them on impression_id, up to the day that is asked for.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from simlab.errors import DataError, RunError
+from simlab.files import parquet_bytes, write_bytes
+from simlab.schema import FEEDBACK, IMPRESSIONS, check_columns
+
+_VIEW = """
+create view impressions as
+select i.* exclude (purchased, purchase_day, rating),
+       i.purchased or f.impression_id is not null as purchased,
+       coalesce(i.purchase_day, f.purchase_day) as purchase_day,
+       coalesce(i.rating, f.rating) as rating
+from all_impressions i left join all_feedback f on i.impression_id = f.impression_id
+"""
+
+
+class EventLog:
+    """The log in the folder `path`, which is made when the first rows come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def days(self) -> list[int]:
+        """The live days that have been logged, rising."""
+        return sorted(int(folder.name[4:]) for folder in self.path.glob("day=*"))
+
+    def import_history(self, impressions: pa.Table) -> None:
+        """Puts the IMPRESSIONS of the days before day 0 into the log, replacing what was imported before."""
+        check_columns(impressions, IMPRESSIONS, "history")
+        write_bytes(self.path / "history.parquet", parquet_bytes(impressions))
+
+    def append(self, day: int, impressions: pa.Table, feedback: pa.Table) -> None:
+        """Logs a day, whole or not at all. Raises `RunError` where the day has been logged before."""
+        check_columns(impressions, IMPRESSIONS, "impressions")
+        check_columns(feedback, FEEDBACK, "feedback")
+        folder = self.path / f"day={day:05d}"
+        draft = self.path / f".{folder.name}.{os.getpid()}.tmp"
+        for left in self.path.glob(f".{folder.name}.*.tmp"):  # of a process that was killed
+            shutil.rmtree(left)
+        draft.mkdir(parents=True)
+        (draft / "impressions.parquet").write_bytes(parquet_bytes(impressions))
+        (draft / "feedback.parquet").write_bytes(parquet_bytes(feedback))
+        try:
+            draft.rename(folder)
+        except OSError as error:
+            shutil.rmtree(draft)
+            raise RunError("day of the log", day, "it has been logged already: a day is logged once") from error
+
+    def day(self, day: int) -> tuple[pa.Table, pa.Table]:
+        """The impressions and the feedback logged on `day`. Raises `RunError` where there is no such day."""
+        folder = self.path / f"day={day:05d}"
+        if not folder.is_dir():
+            raise RunError("day of the log", day, f"the days logged are: {self.days}")
+        return (
+            pq.read_table(folder / "impressions.parquet", schema=IMPRESSIONS, partitioning=None),
+            pq.read_table(folder / "feedback.parquet", schema=FEEDBACK, partitioning=None),
+        )
+
+    def sql(self, query: str, until: int | None = None) -> pd.DataFrame:
+        """The answer to SQL over the view `impressions`, as known at the end of day `until` (default: the last).
+
+        Rows come in the order that the query asks for. Raises `DataError` for SQL that cannot be answered.
+        """
+        with self._connection(until) as connection:
+            try:
+                answer: pd.DataFrame = connection.sql(query).df()
+                return answer
+            except (duckdb.Error, AttributeError) as error:
+                text = str(error).splitlines()[0] if isinstance(error, duckdb.Error) else "it selects nothing"
+                remedy = f"{text}. The table is impressions, its columns: {', '.join(IMPRESSIONS.names)}"
+                raise DataError("SQL query", query.strip(), remedy) from error
+
+    def digest(self, until: int | None = None) -> str:
+        """SHA-256 over all rows in the order of impression_id, whatever the files look like."""
+        rows = self.sql("select * from impressions order by impression_id", until)
+        return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()
+
+    def _connection(self, until: int | None) -> duckdb.DuckDBPyConnection:
+        days = [day for day in self.days if until is None or day <= until]
+        history = self.path / "history.parquet"
+        folders = [self.path / f"day={day:05d}" for day in days]
+        shown = [*([history] if history.exists() else []), *(folder / "impressions.parquet" for folder in folders)]
+        told = [folder / "feedback.parquet" for folder in folders]
+        # one thread: rows without an order by come the same way every time
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "threads": 1,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        connection = duckdb.connect(":memory:", config=settings)
+        for name, files, empty in (("all_impressions", shown, IMPRESSIONS), ("all_feedback", told, FEEDBACK)):
+            if files:
+                names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+                where = f"where day <= {int(until)}" if until is not None and name == "all_impressions" else ""
+                scan = f"select * from read_parquet([{names}], hive_partitioning = false) {where}"
+                connection.execute(f"create view {name} as {scan}")
+            else:
+                connection.register(name, empty.empty_table())
+        connection.execute(_VIEW)
+        return connection

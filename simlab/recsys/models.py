@@ -1,0 +1,174 @@
+"""Models as plain arrays: what is served needs numpy only, and what is stored is arrays plus JSON with a checksum.
+
+Why not the trainer's own objects: a pickle runs code when it is opened, breaks with the next release of its library,
+and drags the library into the server.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from simlab.errors import ModelError
+from simlab.schema import Bools, Floats, Ints, Requests
+from simlab.streams import uniforms
+
+FORMAT = 1
+
+
+class Recommender(Protocol):
+    """Scores items for those who ask; higher is better. Everything else is the service's work."""
+
+    @property
+    def n_items(self) -> int:
+        """The items 0 .. n_items - 1 are known to the model; later ones it cannot score."""
+
+    def knows(self, user_id: Ints) -> Bools:
+        """Which of the users it can serve personally; shape (R,)."""
+
+    def scores(self, requests: Requests) -> Floats:
+        """A finite score of every item for every request, whatever the order of requests; shape (R, n_items)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomModel:
+    """Every item is as good as any other: the baseline below all baselines."""
+
+    seed: int
+    size: int
+    """Items."""
+
+    @property
+    def n_items(self) -> int:
+        """Items it can score."""
+        return self.size
+
+    def knows(self, user_id: Ints) -> Bools:
+        """It treats all alike."""
+        return np.ones(len(user_id), dtype=bool)
+
+    def scores(self, requests: Requests) -> Floats:
+        """Uniform numbers, by the row of the user and the visit; shape (R, n_items)."""
+        table = np.empty((len(requests), self.size))
+        for visit in np.unique(requests.visit):
+            rows = np.flatnonzero(requests.visit == visit)
+            name = ("random model", requests.day, int(visit))
+            table[rows] = uniforms(self.seed, *name, rows=requests.user_id[rows], n=self.size)
+        return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopularityModel:
+    """The same ranking for everybody."""
+
+    score: Floats
+    """Shape (n_items,), for example clicks."""
+
+    @property
+    def n_items(self) -> int:
+        """Items it can score."""
+        return len(self.score)
+
+    def knows(self, user_id: Ints) -> Bools:
+        """It treats all alike."""
+        return np.ones(len(user_id), dtype=bool)
+
+    def scores(self, requests: Requests) -> Floats:
+        """The popularity of each item; shape (R, n_items), a view."""
+        return np.broadcast_to(self.score, (len(requests), len(self.score)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorModel:
+    """score(u, i) = user_vector_u . item_vector_i + item_bias_i."""
+
+    user_vector: Floats
+    """Shape (n_users, d)."""
+    item_vector: Floats
+    """Shape (n_items, d)."""
+    item_bias: Floats
+    """Shape (n_items,)."""
+    known: Bools
+    """Users for whom there is a vector worth using; shape (n_users,)."""
+
+    @property
+    def n_items(self) -> int:
+        """Items it can score."""
+        return len(self.item_bias)
+
+    def knows(self, user_id: Ints) -> Bools:
+        """Users that it has learnt something about; those beyond its table are not."""
+        inside = user_id < len(self.known)
+        return np.asarray(inside & self.known[np.where(inside, user_id, 0)])
+
+    def scores(self, requests: Requests) -> Floats:
+        """The formula above, in double precision; shape (R, n_items). Unknown users count as average ones."""
+        inside = requests.user_id < len(self.known)
+        vector = self.user_vector[np.where(inside, requests.user_id, 0)] * inside[:, None]
+        table: Floats = vector @ self.item_vector.T
+        table += self.item_bias
+        return table
+
+
+Model = RandomModel | PopularityModel | FactorModel
+
+KINDS: dict[str, type[Model]] = {"random": RandomModel, "popularity": PopularityModel, "factor": FactorModel}
+
+
+def _to_bytes(model: Model) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **{field.name: np.asarray(getattr(model, field.name)) for field in fields(model)})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def save_model(model: Model, folder: Path, card: dict[str, Any]) -> None:
+    """Puts `model` with its `card` (lineage, JSON) into the new folder `folder`; the same model gives the same bytes.
+
+    Raises `ModelError` for a model of no known kind.
+    """
+    kind = next((name for name, cls in KINDS.items() if type(model) is cls), None)
+    if kind is None:
+        raise ModelError("model", type(model).__name__, f"store one of: {', '.join(KINDS)}")
+    data = _to_bytes(model)
+    head = {"format": FORMAT, "kind": kind, "sha256": hashlib.sha256(data).hexdigest(), "card": card}
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    (draft / "arrays.npz").write_bytes(data)
+    (draft / "model.json").write_text(json.dumps(head, indent=1, sort_keys=True) + "\n")
+    try:
+        draft.rename(folder)
+    except OSError as error:
+        shutil.rmtree(draft)
+        raise ModelError("model folder", str(folder), "it exists already: choose another version") from error
+
+
+def load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
+    """The model in `folder` and its card. Raises `ModelError` where it is missing, damaged or of an unknown format."""
+    try:
+        head = json.loads((folder / "model.json").read_text())
+        data = (folder / "arrays.npz").read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError("model file", error.filename, "it is missing: train the model again") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError("model file", str(folder / "model.json"), "it is damaged: train the model again") from error
+    if head.get("format") != FORMAT or head.get("kind") not in KINDS:
+        remedy = f"this simlab reads format {FORMAT} of the kinds {', '.join(KINDS)}"
+        raise ModelError("model format", f"{head.get('format')} {head.get('kind')}", remedy)
+    if hashlib.sha256(data).hexdigest() != head["sha256"]:
+        raise ModelError("model file", str(folder / "arrays.npz"), "its checksum is wrong: train the model again")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            parts: dict[str, Any] = {
+                name: stored[name] if stored[name].ndim else int(stored[name]) for name in stored.files
+            }
+        return KINDS[head["kind"]](**parts), head["card"]
+    except (ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ModelError("model file", str(folder), f"it does not fit its kind ({error}): train it again") from error

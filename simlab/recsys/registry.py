@@ -1,0 +1,155 @@
+"""The registry: which models there are, where they come from, and who put which of them to work, when and why.
+
+    models/<version>/            arrays and card, never changed
+    models/history/00001.json    promotions and rollbacks, one file a row, never changed
+
+Why files: a row is written under a temporary name and linked to its number, which fails if the number is taken; so a
+row appears whole, in order, once, whatever is killed and however many processes write.
+"""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from simlab.errors import ModelError
+from simlab.recsys.models import Model, load_model, save_model
+
+CHAMPION = "champion"
+
+
+class Registry:
+    """The registry in the folder `path`, which is made when the first model comes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def register(self, model: Model, version: str, card: dict[str, Any]) -> None:
+        """Stores a model under a new version. The same model again changes nothing; another one is a `ModelError`."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version) or version == "history":
+            raise ModelError("model version", version, "use letters, digits, dots, dashes and underscores")
+        folder = self.path / version
+        if not folder.exists():
+            save_model(model, folder, card)
+            return
+        draft = self.path / f".{version}.{os.getpid()}.again"
+        save_model(model, draft, card)
+        same = _digest(draft) == _digest(folder)
+        for file in draft.iterdir():
+            file.unlink()
+        draft.rmdir()
+        if not same:
+            raise ModelError(
+                "model version", version, "it holds another model: a version never changes, take a new one"
+            )
+
+    def versions(self) -> list[str]:
+        """Every version, in alphabetical order."""
+        return sorted(folder.parent.name for folder in self.path.glob("*/model.json") if folder.parent.name[0] != ".")
+
+    def load(self, version: str) -> tuple[Model, dict[str, Any]]:
+        """A model and its card: data window and hash, settings, offline metrics, package versions."""
+        if version not in self.versions():
+            raise ModelError("model version", version, f"the registry holds: {', '.join(self.versions()) or 'none'}")
+        return load_model(self.path / version)
+
+    def card(self, version: str) -> dict[str, Any]:
+        """The lineage of a model."""
+        return self.load(version)[1]
+
+    def promote(
+        self,
+        version: str,
+        *,
+        alias: str = CHAMPION,
+        day: int,
+        actor: str,
+        reason: str,
+        evidence: dict[str, Any] | None = None,
+    ) -> None:
+        """Lets `alias` mean `version` from `day` on: one more row. Said again on the same day, it changes nothing."""
+        self.load(version)  # a damaged model is not promoted
+        rows = self.history(alias)
+        if rows and (rows[-1]["version"], rows[-1]["day"]) == (version, day):
+            return
+        self._append(
+            {
+                "alias": alias,
+                "version": version,
+                "day": day,
+                "action": "promote",
+                "actor": actor,
+                "reason": reason,
+                "evidence": evidence or {},
+            }
+        )
+
+    def rollback(self, alias: str = CHAMPION, *, day: int, actor: str, reason: str) -> str:
+        """Lets `alias` mean again what it meant before its present version; one more row. Returns the version.
+
+        Rolling back twice goes back two versions: a version that was left by a rollback is passed over.
+        Raises `ModelError` where there is nothing to go back to.
+        """
+        stack = self._stack(alias)
+        if len(stack) < 2:
+            raise ModelError("rollback", alias, "there is no earlier version to go back to")
+        self._append(
+            {
+                "alias": alias,
+                "version": stack[-2],
+                "day": day,
+                "action": "rollback",
+                "actor": actor,
+                "reason": reason,
+                "evidence": {"left": stack[-1]},
+            }
+        )
+        return stack[-2]
+
+    def alias(self, name: str) -> str | None:
+        """The version that `name` means now; None before the first promotion."""
+        rows = self.history(name)
+        return str(rows[-1]["version"]) if rows else None
+
+    def history(self, alias: str | None = None) -> list[dict[str, Any]]:
+        """Every promotion and rollback, oldest first; those of one alias, or all."""
+        rows = [json.loads(file.read_text()) for file in sorted((self.path / "history").glob("*.json"))]
+        return [row for row in rows if alias in (None, row["alias"])]
+
+    def table(self) -> pd.DataFrame:
+        """The history as a table, without the evidence."""
+        columns = ["day", "alias", "action", "version", "actor", "reason"]
+        return pd.DataFrame(self.history(), columns=[*columns, "evidence"])[columns]
+
+    def _stack(self, alias: str) -> list[str]:
+        stack: list[str] = []
+        for row in self.history(alias):
+            if row["action"] == "rollback":
+                stack.pop()
+            elif not stack or stack[-1] != row["version"]:
+                stack.append(row["version"])
+        return stack
+
+    def _append(self, row: dict[str, Any]) -> None:
+        folder = self.path / "history"
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{os.getpid()}.tmp"
+        draft.write_text(json.dumps(row, indent=1, sort_keys=True) + "\n")
+        number = len(list(folder.glob("*.json")))
+        while True:
+            number += 1
+            try:
+                os.link(draft, folder / f"{number:05d}.json")
+                break
+            except FileExistsError:  # another process took the number
+                continue
+        draft.unlink()
+
+
+def _digest(folder: Path) -> str:
+    parts = [(folder / name).read_bytes() for name in ("arrays.npz", "model.json")]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()

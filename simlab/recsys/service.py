@@ -1,0 +1,63 @@
+"""The service: requests come in, slates go out, and each row says which model chose it and how.
+
+Fallback ladder, thin: shoppers whom the model does not know, and all of them while there is no model, get what is
+popular; the rows say "fallback", so that no model is credited with it.
+"""
+
+import numpy as np
+
+from simlab.errors import ModelError
+from simlab.recsys.models import PopularityModel, Recommender
+from simlab.recsys.retrieval import top_n
+from simlab.schema import SOURCES, Bools, Catalogue, Ints, Labels, Requests, Slates
+
+NO_MODEL = "none"
+
+_MODEL, _FALLBACK = SOURCES.index("model"), SOURCES.index("fallback")
+
+
+class Service:
+    """Answers requests with the model that is deployed. It holds one model at a time and no shopper's state."""
+
+    def __init__(self, catalogue: Catalogue, fallback: PopularityModel) -> None:
+        self.catalogue = catalogue
+        self.fallback = fallback
+        self.version = NO_MODEL
+        self._model: Recommender = fallback
+
+    def deploy(self, model: Recommender, version: str) -> None:
+        """Serves `model` from now on. Raises `ModelError` where it does not fit; then the old one goes on."""
+        if model.n_items > len(self.catalogue):
+            remedy = f"the catalogue has {len(self.catalogue)} items: deploy a model trained on it"
+            raise ModelError(f"items of {version}", model.n_items, remedy)
+        self._model, self.version = model, version
+
+    def recommend(self, requests: Requests) -> Slates:
+        """A slate for each request: the best of what is on sale, can be scored and is not excluded.
+
+        A slate depends on its own request alone. Items launched after the model's training are not shown by it.
+        Raises `ConfigError` where a slate is to hold more items than the model can offer.
+        """
+        known = self._model.knows(requests.user_id)
+        if self.version == NO_MODEL:
+            known = np.zeros(len(requests), dtype=bool)
+        if known.all():
+            item_id = self._rank(self._model, requests)
+        else:
+            item_id = np.empty((len(requests), requests.n), dtype=np.int64)
+            for rows, model in ((np.flatnonzero(known), self._model), (np.flatnonzero(~known), self.fallback)):
+                item_id[rows] = self._rank(model, requests.take(rows))
+        return Slates(
+            requests=requests,
+            item_id=item_id,
+            propensity=np.ones(item_id.shape),  # the ranking is deterministic
+            source=np.where(known, _MODEL, _FALLBACK)[:, None].repeat(requests.n, axis=1),
+            model_version=Labels.constant(self.version, len(requests)),
+            arm=Labels.constant("champion", len(requests)),
+        )
+
+    def _rank(self, model: Recommender, requests: Requests) -> Ints:
+        n_items = model.n_items
+        allowed: Bools = self.catalogue.on_sale(requests.day)[:n_items]
+        exclude = requests.exclude[requests.exclude[:, 1] < n_items]
+        return top_n(model.scores(requests), requests.n, allowed, exclude)
