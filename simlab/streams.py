@@ -19,6 +19,9 @@ Name = str | int
 _BLOCK = 1 << 14
 """Rows drawn at once; bounds the memory of a sparse selection."""
 
+_JUMP = 2500
+"""Draws that cost as much as one jump; rows far apart are reached by jumps, rows close together drawn through."""
+
 
 @lru_cache(maxsize=4096)
 def _entropy(seed: int, name: tuple[Name, ...]) -> int:
@@ -63,9 +66,18 @@ def uniforms(seed: int, *name: Name, rows: npt.NDArray[np.int64], n: int) -> npt
     for number in np.unique(block):
         inside = np.flatnonzero(block == number)
         first, last = int(rows[inside].min()), int(rows[inside].max())
-        generator = stream(seed, *name)
-        bits = generator.bit_generator
-        assert isinstance(bits, np.random.PCG64DXSM)
-        bits.advance(first * n)
-        out[inside] = generator.random((last - first + 1, n))[rows[inside] - first]
+        if len(inside) * (_JUMP + n) < (last - first + 1) * n:
+            for place in inside:
+                out[place] = _from(seed, name, int(rows[place]) * n).random(n)
+        else:
+            whole = _from(seed, name, first * n).random((last - first + 1, n))
+            out[inside] = whole[rows[inside] - first]
     return out
+
+
+def _from(seed: int, name: tuple[Name, ...], draw: int) -> np.random.Generator:
+    generator = stream(seed, *name)
+    bits = generator.bit_generator
+    assert isinstance(bits, np.random.PCG64DXSM)
+    bits.advance(draw)
+    return generator

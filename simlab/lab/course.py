@@ -140,14 +140,12 @@ def course_notebooks(folder: Path) -> list[Path]:
     return found
 
 
-def _claim(out: Path, parameters: Mapping[str, object]) -> None:
+def _check(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise RunError("course folder", str(out), "it is a file: choose another name")
     strange = out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir())
     if strange and not (out / "course.json").exists():
         raise RunError("course folder", str(out), "it is not empty and holds no course: choose a new folder")
-    (out / "summary.json").unlink(missing_ok=True)
-    write_json(out / "course.json", {"parameters": dict(parameters)})
 
 
 def run_course(
@@ -170,8 +168,10 @@ def run_course(
     given = {path: {name: value for name, value in parameters.items() if name in declared[path]} for path in paths}
     for path in paths:
         bind(given[path], declared[path])
+    _check(out)
     with locked(out):
-        _claim(out, parameters)
+        write_json(out / "course.json", {"parameters": dict(parameters)})
+        (out / "summary.json").unlink(missing_ok=True)
         summary: dict[str, dict[str, object]] = {}
         bar = tqdm(paths, unit="notebook", file=sys.stderr, disable=None if progress else True, leave=False)
         for path in bar:

@@ -72,21 +72,17 @@ class Oracle:
         """The slates with the highest expected `goal`: clicks, purchases, revenue or margin."""
         u = self.utilities(requests)
         n_items = u.shape[1]
-        looked = Preferences(  # each item alone at the top of a slate: P(. | looked at)
-            utility=u.reshape(-1, 1), patience=np.ones(u.size), shown=np.ones((u.size, 1), dtype=bool)
+        price, margin = self.world.catalogue.price[:n_items], self.world.catalogue.margin[:n_items]
+        gain = choose(
+            "goal", goal, {"clicks": None, "purchases": np.ones(n_items), "revenue": price, "margin": price * margin}
         )
-        p = chances(looked, self.world.config.response)
-        price = self.world.catalogue.price[:n_items]
-        worth = choose(
-            "goal",
-            goal,
-            {
-                "clicks": u,  # grows with P(click), and does not saturate
-                "purchases": p.purchased.reshape(u.shape),
-                "revenue": p.purchased.reshape(u.shape) * price,
-                "margin": p.purchased.reshape(u.shape) * price * self.world.catalogue.margin[:n_items],
-            },
-        )
+        if gain is None:
+            worth = u  # grows with P(click), and does not saturate
+        else:
+            looked = Preferences(  # each item alone at the top of a slate: P(purchased | looked at)
+                utility=u.reshape(-1, 1), patience=np.ones(u.size), shown=np.ones((u.size, 1), dtype=bool)
+            )
+            worth = chances(looked, self.world.config.response).purchased.reshape(u.shape) * gain
         n = min(requests.n, n_items)
         item_id = top_n(worth, n, np.ones(n_items, dtype=bool), requests.exclude)
         return Slates(

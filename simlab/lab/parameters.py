@@ -8,6 +8,7 @@ name that nobody knows. Here a parameter has a type, and what does not fit it is
 
 import ast
 import io
+import json
 import math
 import tokenize
 from collections.abc import Mapping
@@ -109,10 +110,16 @@ def parse_parameters(source: str, where: str) -> dict[str, Parameter]:
 def read_notebook(path: Path) -> nbformat.NotebookNode:
     """The notebook at `path`. Raises `NotebookError` where there is none that can be read."""
     try:
-        return nbformat.read(path, as_version=4)
-    except (OSError, UnicodeDecodeError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.get("nbformat") != 4:
+            raise ValueError("it is not in version 4 of the notebook format")
+        nbformat.validate(content)
+        notebook: nbformat.NotebookNode = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, nbformat.ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise NotebookError("notebook", str(path), f"give a notebook that can be read ({reason})") from error
+    return notebook
 
 
 def tagged(notebook: nbformat.NotebookNode, tag: str) -> list[nbformat.NotebookNode]:

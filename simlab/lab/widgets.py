@@ -45,7 +45,7 @@ def explore(
         raise ConfigError("explore, sliders", list(sliders), remedy) from None
 
     def show(**values: Any) -> None:
-        display(_closed(draw(**values)))
+        display(_closed(draw(**values)))  # type: ignore[no-untyped-call]
 
     if not is_live():
         return _closed(draw(**starting))

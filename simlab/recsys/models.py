@@ -42,13 +42,8 @@ class RandomModel:
     """Every item is as good as any other: the baseline below all baselines."""
 
     seed: int
-    size: int
-    """Items."""
-
-    @property
-    def n_items(self) -> int:
-        """Items it can score."""
-        return self.size
+    n_items: int
+    """Items it can score."""
 
     def knows(self, user_id: Ints) -> Bools:
         """It treats all alike."""
@@ -56,11 +51,11 @@ class RandomModel:
 
     def scores(self, requests: Requests) -> Floats:
         """Uniform numbers, by the row of the user and the visit; shape (R, n_items)."""
-        table = np.empty((len(requests), self.size))
+        table = np.empty((len(requests), self.n_items))
         for visit in np.unique(requests.visit):
             rows = np.flatnonzero(requests.visit == visit)
             name = ("random model", requests.day, int(visit))
-            table[rows] = uniforms(self.seed, *name, rows=requests.user_id[rows], n=self.size)
+            table[rows] = uniforms(self.seed, *name, rows=requests.user_id[rows], n=self.n_items)
         return table
 
 

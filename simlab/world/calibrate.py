@@ -1,18 +1,185 @@
-"""stub"""
+"""A world fitted to real ratings: it keeps their item popularity, user activity and rating histogram.
+
+Shoppers choose as in `organic`, with utility_ui = quality_i + scale * x_u . y_i, where
+
+1. x and y are the leading singular vectors of the choices, entry (u, i) being (n_u c_i) ** -1/4 for a choice made;
+2. `scale` is the one under which choices hidden from the fit are likeliest;
+3. quality_i comes from proportional fitting: expected choices equal n_u for each user and c_i for each item;
+4. the cuts of the rating scale give the real histogram over the choices that the world expects.
+
+Why singular vectors and not a recommender's factors: the world must not be the model family that is tested in it.
+"""
 
 from dataclasses import dataclass
 
-from simlab.schema import Catalogue, Ints, Shoppers
+import numpy as np
+from scipy.optimize import brentq
+from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import svds
+from scipy.special import expit, logit, ndtr
+
+from simlab.schema import Floats, Ints
+from simlab.settings import require
+from simlab.streams import stream, uniforms
+from simlab.world.organic import ChoiceModel, Observed, blocks, expected_utilities, fit_margins, start_model
+from simlab.world.response import ResponseConfig
+from simlab.world.truth import ItemTruth, PeopleTruth, World, WorldConfig
+
+MOST_PAIRS = 200_000_000
+"""Pairs of user and item in a world that is fitted in minutes."""
+
+_DIGITS = 6
+"""The stored truth is rounded, so that it does not hang on the last digits of a processor's products."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
-    """Real choices with what is public of items and people; one row a rating, in order of time."""
+class CalibrationConfig:
+    """What ratings do not tell."""
 
-    name: str
-    user_id: Ints
-    item_id: Ints
-    rating: Ints
-    """Whole stars, 1..5."""
-    catalogue: Catalogue
-    shoppers: Shoppers
+    seed: int = 0
+    """Of the hidden share of choices, and of the world's luck."""
+    n_dims: int = 16
+    """Hidden dimensions of taste, less than users and items."""
+    hidden_share: float = 0.15
+    """Share of the choices hidden to find the scale of taste, in (0, 0.5]."""
+    click_rate: float = 0.15
+    """Probability that an organic choice would be clicked when looked at on a slate, in (0, 1)."""
+    purchase_rate: float = 0.35
+    """Probability that a click on an organic choice becomes a purchase, in (0, 1)."""
+    visits_per_day: float = 0.48
+    """Mean visits of a user a day; users differ as their numbers of ratings do."""
+    drift: float = 0.1
+    """Daily step of taste from day 0 on, as a share of its standard deviation, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        require("n_dims", self.n_dims, self.n_dims >= 1, "give a whole number from 1 up")
+        require("hidden_share", self.hidden_share, 0 < self.hidden_share <= 0.5, "give a share in (0, 0.5]")
+        for name in ("click_rate", "purchase_rate"):
+            require(name, getattr(self, name), 0 < getattr(self, name) < 1, "give a probability in (0, 1)")
+
+
+def _factors(user_id: Ints, item_id: Ints, shape: tuple[int, int], n_dims: int) -> tuple[Floats, Floats]:
+    """x (n_users, n_dims) and y (n_items, n_dims) such that x . y has standard deviation 1 over all pairs."""
+    made = csr_matrix((np.ones(len(user_id)), (user_id, item_id)), shape=shape)
+    by_user, by_item = np.asarray(made.sum(axis=1)).ravel(), np.asarray(made.sum(axis=0)).ravel()
+    made = made.multiply(np.maximum(by_user, 1)[:, None] ** -0.25).multiply(np.maximum(by_item, 1) ** -0.25).tocsr()
+    left, size, right = svds(made, k=n_dims, v0=np.ones(min(shape)))
+    order = np.argsort(-size)
+    x, y = left[:, order] * size[order], right[order].T
+    sign = np.where((y**3).sum(axis=0) < 0, -1.0, 1.0)
+    square = np.einsum("ud,ue->de", x, x) * np.einsum("id,ie->de", y, y)
+    variance = square.sum() / (shape[0] * shape[1]) - (x.mean(axis=0) @ y.mean(axis=0)) ** 2
+    return x * sign / np.sqrt(max(variance, 1e-12)), y * sign
+
+
+def _likelihood(fit: ChoiceModel, seen: csr_matrix, hidden: csr_matrix) -> float:
+    """Mean log probability of the hidden choices, each as the next choice after those seen."""
+    total = 0.0
+    for rows in blocks(*seen.shape):
+        utility, _ = fit.chances(rows)
+        left = np.where(seen[rows].toarray() > 0, 0.0, np.exp(utility)).sum(axis=1)
+        at = hidden[rows].tocoo()
+        total += float((utility[at.row, at.col] - np.log(left)[at.row]).sum())
+    return total / int(hidden.nnz)
+
+
+def scale_of_taste(observed: Observed, config: CalibrationConfig) -> float:
+    """The scale under which hidden choices are likeliest, by steps of 0.2 and a parabola through the best three."""
+    shape = (len(observed.shoppers), len(observed.catalogue))
+    hide = stream(config.seed, "hidden choices").random(len(observed.user_id)) < config.hidden_share
+    seen, hidden = (
+        csr_matrix((np.ones(part.sum()), (observed.user_id[part], observed.item_id[part])), shape=shape)
+        for part in (~hide, hide)
+    )
+    if hidden.nnz == 0:
+        return 1.0
+    x, y = _factors(observed.user_id[~hide], observed.item_id[~hide], shape, config.n_dims)
+    activity = np.asarray(seen.sum(axis=1)).ravel().astype(np.int64)
+    popularity = np.asarray(seen.sum(axis=0)).ravel().astype(np.int64)
+    fit = start_model(x * 0, y, activity, popularity)
+    found: list[float] = []
+    for step in range(16):
+        fit.x = 0.2 * step * x
+        fit_margins(fit, activity, popularity, rounds=5)
+        found.append(_likelihood(fit, seen, hidden))
+        if step and found[-1] < found[-2]:
+            break
+    best = int(np.argmax(found))
+    if best in (0, len(found) - 1):
+        return 0.2 * best
+    before, top, after = found[best - 1 : best + 2]
+    return round(0.2 * (best + 0.5 * (before - after) / (before - 2 * top + after)), 3)
+
+
+def _response(
+    observed: Observed, config: CalibrationConfig, chosen: Floats, expected: tuple[Floats, Floats]
+) -> ResponseConfig:
+    """Clicks, purchases and ratings, from the utilities of the choices that were made and of those `expected`."""
+    utility, mass = expected
+    together = np.corrcoef(chosen, observed.rating)[0, 1] if chosen.std() * observed.rating.std() > 0 else 0.0
+    steep = max(0.0, together) / np.sqrt(1 - min(together**2, 0.99))  # of the probit, per standard deviation
+    slope = round(float(steep / max(chosen.std(), 1e-9)), _DIGITS)
+    count = np.bincount(observed.rating, minlength=6)[1:] + 0.5
+    shares = np.cumsum(count)[:4] / count.sum()
+    cuts = [brentq(lambda cut, share=share: mass @ ndtr(cut - slope * utility) - share, -99, 99) for share in shares]
+    base = brentq(lambda base: mass @ expit(base + utility) - config.click_rate, -99, 99)
+    one, two, three, four = (round(float(cut), _DIGITS) for cut in cuts)
+    return ResponseConfig(
+        base=round(float(base), _DIGITS),
+        purchase_base=round(float(logit(config.purchase_rate)), _DIGITS),
+        rating_scale=slope,
+        rating_cuts=(one, two, three, four),
+    )
+
+
+def _people(taste: Floats, activity: Ints, config: CalibrationConfig) -> PeopleTruth:
+    n_users = len(activity)
+    luck = uniforms(config.seed, "people", rows=np.arange(n_users), n=1)[:, 0]
+    return PeopleTruth(
+        taste=taste,
+        home=np.tile(np.round(taste.mean(axis=0), _DIGITS), (n_users, 1)),
+        spread=np.round(taste.std(axis=0), _DIGITS),
+        activity=activity * (config.visits_per_day / activity.mean()),
+        price_sensitivity=np.zeros(n_users),
+        patience=0.75 + 0.2 * luck,
+    )
+
+
+def calibrate(observed: Observed, *, config: CalibrationConfig) -> World:
+    """The world whose shoppers, left alone, would choose and rate as those of `observed` did.
+
+    Tastes are those of day -1, for the real history takes the place of a simulated one. Raises `ConfigError` where
+    there are not more users and items than `n_dims`.
+    """
+    n_users, n_items = len(observed.shoppers), len(observed.catalogue)
+    require("n_dims", config.n_dims, config.n_dims < min(n_users, n_items), "give less than users and items")
+    pairs = n_users * n_items
+    require(
+        "users x items", pairs, pairs <= MOST_PAIRS, f"take a sample of users: at most {MOST_PAIRS} pairs are fitted"
+    )
+    x, y = _factors(observed.user_id, observed.item_id, (n_users, n_items), config.n_dims)
+    taste, vector = np.round(scale_of_taste(observed, config) * x, _DIGITS), np.round(y, _DIGITS)
+    fit = start_model(taste, vector, observed.activity, observed.popularity)
+    fit_margins(fit, observed.activity, observed.popularity, rounds=50)
+    utility, mass = expected_utilities(fit)
+    fit.quality = np.round(fit.quality - utility @ mass, _DIGITS)
+    chosen = np.einsum("rd,rd->r", taste[observed.user_id], vector[observed.item_id]) + fit.quality[observed.item_id]
+    return World(
+        config=WorldConfig(
+            name=observed.name,
+            seed=config.seed,
+            n_users=n_users,
+            n_items=n_items,
+            n_dims=config.n_dims,
+            history_days=1,
+            new_items_per_week=0,
+            price_sensitivity=0.0,
+            drift=config.drift,
+            visits_per_day=config.visits_per_day,
+            response=_response(observed, config, chosen, (utility - utility @ mass, mass)),
+        ),
+        catalogue=observed.catalogue,
+        shoppers=observed.shoppers,
+        items=ItemTruth(vector=vector, quality=fit.quality, price_index=np.zeros(n_items)),
+        people=_people(taste, observed.activity, config),
+    )

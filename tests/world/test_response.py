@@ -47,7 +47,7 @@ def law(preferences: Preferences) -> Chances:
 
 
 def z(seen: Bools, expected: Floats) -> Floats:
-    """Distance of frequencies from their probabilities in standard errors; rows are independent, places in a row not."""
+    """Distance of frequencies from probabilities in standard errors; rows are independent, places in a row not."""
     surprise = seen - expected
     if np.all(surprise == 0):
         return np.zeros(1)

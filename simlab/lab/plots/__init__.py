@@ -7,7 +7,7 @@
 
 from simlab.lab.plots.cycle import cycle
 from simlab.lab.plots.runs import guesses, seen_and_true, shares_of_best, true_clicks
-from simlab.lab.plots.style import png
+from simlab.lab.plots.style import percent, png
 from simlab.lab.plots.training import offline_and_true, popularity, split, sweep
 from simlab.lab.plots.world import ageing, attention, positions, slate, tastes
 
@@ -17,6 +17,7 @@ __all__ = [
     "cycle",
     "guesses",
     "offline_and_true",
+    "percent",
     "png",
     "popularity",
     "positions",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from simlab.lab.plots.style import GUESS, INK, QUIET, SEEN, TRUTH, Z95, colour_of, label_lines, percent, sheet
+from simlab.lab.plots.style import GUESS, INK, QUIET, SEEN, TRUTH, colour_of, label_lines, percent, sheet
 
 
 def shares_of_best(runs: Mapping[str, pd.DataFrame]) -> dict[str, float]:
@@ -26,10 +26,10 @@ def shares_of_best(runs: Mapping[str, pd.DataFrame]) -> dict[str, float]:
 
 
 def true_clicks(runs: Mapping[str, pd.DataFrame]) -> Figure:
-    """True clicks a visit by day, a line for each run, beside the best possible.
+    """True clicks a visit by day, a line for each run, beside the best possible; a triangle where a new model began.
 
-    Each frame is a run's metrics: indexed by day, with `visits`, `true_clicks_per_visit`, `best_clicks_per_visit`. The
-    runs have one world in common, so the best possible of the first is that of all.
+    Each frame is a run's metrics: indexed by day, with `visits`, `retrained`, `true_clicks_per_visit` and
+    `best_clicks_per_visit`. The runs have one world in common, so the best possible of the first is that of all.
     """
     shares = shares_of_best(runs)
     ranking = sorted(shares, key=lambda name: -shares[name])
@@ -41,38 +41,35 @@ def true_clicks(runs: Mapping[str, pd.DataFrame]) -> Figure:
         for name, line in {**lines, "best possible": best}.items():
             colour = colours.setdefault(name, TRUTH)
             axes.plot(line.index, line, color=colour, linestyle="--" if line is best else "-")
+            if line is not best:
+                new = line[(runs[name]["retrained"] == 1) & (line.index > line.index[0])]
+                axes.plot(new.index, new, "^", color=colour, markersize=10)
         lines["best possible"] = best
         axes.set(xlabel="day", ylabel="true clicks a visit", ylim=(0, None))
         label_lines(axes, {name: (line.index[-1], float(line.iloc[-1])) for name, line in lines.items()}, colours)
     return figure
 
 
-def seen_and_true(seen: pd.DataFrame, truth: pd.Series, what: str = "clicks a visit") -> Figure:
-    """What the company measured day by day, with 95 % intervals, and the truth behind it.
+def seen_and_true(seen: pd.DataFrame, truth: pd.Series) -> Figure:
+    """Clicks a visit as the company measured them day by day, with 95 % intervals, and the truth behind them.
 
-    `seen` is indexed by day, with the columns `mean` and `error` (its standard error); `truth` has the same index. The
-    title counts the intervals that hold the truth.
+    `seen` is `monitor.windows(log, days=1)`; `truth`, expected clicks a visit, is indexed by day too. The title counts
+    the intervals that hold the truth.
     """
-    half = Z95 * seen["error"]
-    covered = (seen["mean"] - truth).abs() <= half
-    title = f"The company's 95 % interval holds the truth on {int(covered.sum())} of {len(seen)} days"
-    with sheet(title, size=(10, 4.6)) as (figure, (axes,)):
-        axes.errorbar(
-            seen.index,
-            seen["mean"],
-            yerr=half,
-            fmt="o",
-            color=SEEN,
-            ecolor=SEEN,
-            elinewidth=1.4,
-            markersize=5,
-            capsize=2,
-        )
+    low, high, mean = (seen[f"clicks_per_visit{end}"] for end in ("_low", "_high", ""))
+    both = truth.reindex(seen.index)
+    holds = int(((low <= both) & (both <= high)).sum())
+    with sheet(f"The company's 95 % interval holds the truth on {holds} of {len(seen)} days", size=(10, 4.6)) as (
+        figure,
+        (axes,),
+    ):
+        axes.vlines(seen.index, low, high, color=SEEN, linewidth=1.6)
+        axes.plot(seen.index, mean, "o", color=SEEN, markersize=5)
         axes.plot(truth.index, truth, color=TRUTH)
-        axes.set(xlabel="day", ylabel=what)
+        axes.set(xlabel="day", ylabel="clicks a visit")
         ends = {
             "truth": (truth.index[-1], float(truth.iloc[-1])),
-            "measured": (seen.index[-1], float(seen["mean"].iloc[-1])),
+            "measured": (seen.index[-1], float(mean.iloc[-1])),
         }
         label_lines(axes, ends, {"truth": TRUTH, "measured": SEEN})
     return figure

@@ -1,0 +1,210 @@
+"""Ratings that real people gave, as plain columns, and how they become a log and the public part of a world.
+
+Why one table for all data sets: calibration, training and the notebooks must not know which one they are given.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from simlab.schema import IMPRESSIONS, SOURCES, Catalogue, Floats, Ints, Shoppers, codes_of
+from simlab.settings import require
+from simlab.streams import stream, uniforms
+from simlab.world.organic import Observed
+
+DAY = 86_400
+"""Seconds."""
+
+AGES = (18, 25, 35, 45, 50, 56)
+"""Where an age band begins, in years: the bands of MovieLens 1M."""
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratings:
+    """Who rated what, when and how high; one row a rating, in the order of the file."""
+
+    name: str
+    """The data set."""
+    user_id: Ints
+    """Index of the user, from 0."""
+    item_id: Ints
+    """Index of the item, from 0."""
+    rating: Floats
+    """0.5 .. 5."""
+    timestamp: Ints
+    """Seconds since 1970, UTC."""
+    user_key: Ints
+    """The data set's own id of each user."""
+    item_key: Ints
+    """The data set's own id of each item."""
+    title: tuple[str, ...]
+    genres: tuple[tuple[str, ...], ...]
+    """Of each item, in the data set's order; may be empty."""
+    year: Ints
+    """Of each item's release; 0 where unknown."""
+    age: Ints | None = None
+    """Of each user in years; MovieLens 1M gives the first year of a band. None where the data set has none."""
+    gender: tuple[str, ...] | None = None
+    """"M" or "F", of each user."""
+    occupation: tuple[str, ...] | None = None
+    """Of each user."""
+
+    def __len__(self) -> int:
+        return len(self.user_id)
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.user_key)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, rated or not."""
+        return len(self.item_key)
+
+    @property
+    def day(self) -> Ints:
+        """UTC day of each rating, counted so that the last is -1."""
+        day = self.timestamp // DAY
+        return np.asarray(day - day.max() - 1) if len(day) else day
+
+
+def age_band(age: int) -> str:
+    """The band of an age in years.
+
+    >>> age_band(17), age_band(18), age_band(60)
+    ('under 18', '18-24', '56 and over')
+    """
+    place = int(np.searchsorted(AGES, age, side="right"))
+    if place == 0:
+        return f"under {AGES[0]}"
+    if place == len(AGES):
+        return f"{AGES[-1]} and over"
+    return f"{AGES[place - 1]}-{AGES[place] - 1}"
+
+
+def year_of(text: str) -> int:
+    """The year at the end of a date or, in brackets, of a title; 0 where there is none.
+
+    >>> year_of("01-Jan-1995"), year_of("Toy Story (1995)"), year_of("Babylon 5")
+    (1995, 1995, 0)
+    """
+    found = re.search(r"(?:^|[-(])(\d{4})\)?\s*$", text)
+    return int(found.group(1)) if found else 0
+
+
+def observed(ratings: Ratings, *, seed: int) -> Observed:
+    """The ratings with public features of items and users, as `calibrate` takes them.
+
+    An item's category is its first genre and its brand the decade of its release; a user's segment is the age band
+    and the region the occupation. Ratings know no prices: they are drawn, the same for an item whatever else is there.
+    """
+    n = ratings.n_items
+    luck = uniforms(seed, "prices", rows=np.arange(n), n=2)
+    categories = [next((g for g in genres if g != UNKNOWN), UNKNOWN) for genres in ratings.genres]
+    brands = [f"{year // 10 * 10}s" if year else UNKNOWN for year in ratings.year]
+    bands = [UNKNOWN] * ratings.n_users if ratings.age is None else [age_band(int(age)) for age in ratings.age]
+    catalogue = Catalogue(
+        name=ratings.title,
+        category=codes_of(categories),
+        brand=codes_of(brands),
+        price=np.round(5 + 15 * luck[:, 0], 2),
+        margin=np.round(0.15 + 0.35 * luck[:, 1], 3),
+        launch_day=np.full(n, int(ratings.day.min(initial=-1))),
+    )
+    shoppers = Shoppers(segment=codes_of(bands), region=codes_of(ratings.occupation or [UNKNOWN] * ratings.n_users))
+    order = np.lexsort((ratings.timestamp, ratings.user_id))
+    return Observed(
+        name=ratings.name,
+        user_id=ratings.user_id[order],
+        item_id=ratings.item_id[order],
+        rating=stars(ratings)[order],
+        catalogue=catalogue,
+        shoppers=shoppers,
+    )
+
+
+def stars(ratings: Ratings) -> Ints:
+    """Whole stars 1..5 of each rating, half stars rounded up."""
+    return np.ceil(ratings.rating).astype(np.int64)
+
+
+def to_impressions(ratings: Ratings) -> pa.Table:
+    """The ratings as a historical log: IMPRESSIONS in order of day, user and time, the last day being -1.
+
+    Each rating is an item that the user found without us (model "organic", propensity null), clicked, bought and rated
+    on the spot. Visits number a user's ratings of a day; positions go on where 256 visits are not enough.
+    """
+    order = np.lexsort((ratings.timestamp, ratings.user_id, ratings.day))
+    day, user_id = ratings.day[order], ratings.user_id[order]
+    n = len(order)
+    first = np.ones(n, dtype=bool)
+    first[1:] = (np.diff(day) != 0) | (np.diff(user_id) != 0)
+    start = np.maximum.accumulate(np.where(first, np.arange(n), 0))
+    position, visit = np.divmod(np.arange(n) - start, 256)
+    busiest = int(position.max(initial=0))
+    require(
+        f"{ratings.name}, ratings of one user on one day / 256", busiest, busiest < 256, "give at most 65536 ratings"
+    )
+    request_id = ((day + (1 << 15)) << 47) | (user_id << 16) | (visit << 8)
+    columns: dict[str, Any] = {
+        "request_id": request_id,
+        "impression_id": request_id | position,
+        "day": day,
+        "user_id": user_id,
+        "item_id": ratings.item_id[order],
+        "position": position,
+        "propensity": np.full(n, np.nan),
+        "model_version": _same("organic", n),
+        "arm": _same("history", n),
+        "source": pa.DictionaryArray.from_arrays(np.full(n, SOURCES.index("history"), dtype=np.int8), list(SOURCES)),
+        "clicked": np.ones(n, dtype=bool),
+        "purchased": np.ones(n, dtype=bool),
+        "purchase_day": day,
+        "rating": stars(ratings)[order],
+    }
+    arrays = [
+        column
+        if isinstance(column, pa.Array)
+        else pa.array(column, from_pandas=True).cast(IMPRESSIONS.field(name).type)
+        for name, column in columns.items()
+    ]
+    return pa.table(arrays, schema=IMPRESSIONS)
+
+
+def _same(word: str, n: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int8), [word])
+
+
+def sample(ratings: Ratings, n_users: int, n_items: int | None = None, *, seed: int = 0) -> Ratings:
+    """What `n_users` random users rated, only the `n_items` items that most of them rated; all numbered anew from 0.
+
+    Why: a world keeps every pair of user and item in view; 32 million ratings are more than a classroom needs.
+    """
+    require("n_users", n_users, n_users >= 1, "give a whole number from 1 up")
+    require("n_items", n_items, n_items is None or n_items >= 1, "give a whole number from 1 up")
+    users = np.sort(stream(seed, "sample of users").permutation(np.unique(ratings.user_id))[:n_users])
+    chosen = np.isin(ratings.user_id, users)
+    count = np.bincount(ratings.item_id[chosen], minlength=ratings.n_items)
+    items = np.sort(np.argsort(-count, kind="stable")[: np.count_nonzero(count)][:n_items])
+    kept = chosen & np.isin(ratings.item_id, items)
+    return replace(
+        ratings,
+        user_id=np.searchsorted(users, ratings.user_id[kept]),
+        item_id=np.searchsorted(items, ratings.item_id[kept]),
+        rating=ratings.rating[kept],
+        timestamp=ratings.timestamp[kept],
+        user_key=ratings.user_key[users],
+        item_key=ratings.item_key[items],
+        title=tuple(ratings.title[item] for item in items),
+        genres=tuple(ratings.genres[item] for item in items),
+        year=ratings.year[items],
+        age=None if ratings.age is None else ratings.age[users],
+        gender=None if ratings.gender is None else tuple(ratings.gender[user] for user in users),
+        occupation=None if ratings.occupation is None else tuple(ratings.occupation[user] for user in users),
+    )

@@ -1,0 +1,138 @@
+"""Choices before anybody recommended anything, and the model of them that a world is fitted with.
+
+User u takes n_u different items, one after another, each with chances in proportion to exp(utility) among those left
+(Plackett-Luce, Luce 1959). The n_u largest of utility + Gumbel noise are such a draw (Kool et al., ICML 2019). Nearly,
+
+    P(u takes i) = 1 - exp(-exp(log_rate_u + quality_i + x_u . y_i))
+
+`fit_margins` finds rates and qualities for which expected choices equal n_u for each user and c_i for each item
+(proportional fitting, Deming and Stephan 1940).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from simlab.schema import Catalogue, Floats, Ints, Shoppers
+from simlab.settings import require
+from simlab.streams import uniforms
+from simlab.world.response import rating_chances
+from simlab.world.truth import World
+
+_CELLS = 1 << 22
+"""Pairs of user and item held in memory at once."""
+
+_LEAST = 0.3
+"""Expected choices of an item that nobody chose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """Choices with what is public of items and people; one row a choice, each user's in order of time."""
+
+    name: str
+    user_id: Ints
+    item_id: Ints
+    rating: Ints
+    """Whole stars, 1..5."""
+    catalogue: Catalogue
+    shoppers: Shoppers
+
+    @property
+    def activity(self) -> Ints:
+        """Choices of each user; shape (n_users,)."""
+        return np.bincount(self.user_id, minlength=len(self.shoppers))
+
+    @property
+    def popularity(self) -> Ints:
+        """Choices of each item; shape (n_items,)."""
+        return np.bincount(self.item_id, minlength=len(self.catalogue))
+
+
+@dataclass(kw_only=True)
+class ChoiceModel:
+    """Factors of taste, and the margins being fitted to them."""
+
+    x: Floats
+    """Taste, shape (n_users, n_dims)."""
+    y: Floats
+    """Shape (n_items, n_dims)."""
+    quality: Floats
+    """Shape (n_items,)."""
+    log_rate: Floats
+    """Shape (n_users,)."""
+
+    def chances(self, rows: slice) -> tuple[Floats, Floats]:
+        """Utility and P(user takes item) of the users `rows`; each of shape (rows, n_items)."""
+        utility = self.x[rows] @ self.y.T + self.quality
+        return utility, -np.expm1(-np.exp(utility + self.log_rate[rows, None]))
+
+
+def blocks(n_users: int, n_items: int) -> Iterator[slice]:
+    """Rows of users, few enough that a table of them and all items fits into memory."""
+    size = max(1, _CELLS // n_items)
+    return (slice(start, start + size) for start in range(0, n_users, size))
+
+
+def fit_margins(fit: ChoiceModel, activity: Ints, popularity: Ints, rounds: int) -> None:
+    """Moves `fit` so that expected choices equal the margins: a Newton step for users, then one scaling of items."""
+    target = np.maximum(popularity, _LEAST)
+    n_items = len(target)
+    for _ in range(rounds):
+        expected = np.zeros(n_items)
+        for rows in blocks(len(activity), n_items):
+            utility, chance = fit.chances(rows)
+            slope = (np.exp(utility + fit.log_rate[rows, None]) * (1 - chance)).sum(axis=1)
+            error = chance.sum(axis=1) - activity[rows]
+            fit.log_rate[rows] -= np.clip(error / np.maximum(slope, 1e-9), -1, 1)
+            expected += chance.sum(axis=0)
+        fit.quality += np.log(target / expected)
+
+
+def start_model(x: Floats, y: Floats, activity: Ints, popularity: Ints) -> ChoiceModel:
+    """The model before its margins are fitted: popularity alone, no taste in the margins."""
+    quality = np.log(np.maximum(popularity, _LEAST) / popularity.sum())
+    return ChoiceModel(x=x, y=y, quality=quality, log_rate=np.log(np.maximum(activity, 0.5)))
+
+
+def expected_utilities(fit: ChoiceModel) -> tuple[Floats, Floats]:
+    """The utilities of the expected choices, in bins: their middles, and their shares of all choices."""
+    parts = list(blocks(len(fit.x), len(fit.y)))
+    ends = [(float(utility.min()), float(utility.max())) for utility, _ in map(fit.chances, parts)]
+    edges = np.linspace(min(low for low, _ in ends) - 0.01, max(high for _, high in ends) + 0.01, 401)
+    mass = np.zeros(400)
+    for utility, chance in map(fit.chances, parts):
+        mass += np.histogram(utility, bins=edges, weights=chance)[0]
+    return (edges[:-1] + edges[1:]) / 2, mass / mass.sum()
+
+
+def organic_choices(world: World, activity: Ints, *, seed: int) -> Observed:
+    """What the shoppers of `world` choose and rate when left alone, `activity` different items each.
+
+    The `activity[u]` largest of utility + Gumbel noise, in falling order, are a Plackett-Luce draw.
+    """
+    n_items = len(world.catalogue)
+    taste, items = world.people.taste, world.items
+    most = int(activity.max(initial=0))
+    require("activity", most, most <= n_items, f"there are {n_items} items to choose from")
+    taken: list[Ints] = []
+    for block in blocks(len(activity), n_items):
+        rows = np.arange(len(activity))[block]
+        luck = np.clip(uniforms(seed, "organic choices", rows=rows, n=n_items), 1e-300, None)
+        # einsum, not BLAS: which item comes first must not depend on the processor
+        value = np.einsum("ud,id->ui", taste[rows], items.vector) + items.quality - np.log(-np.log(luck))
+        order = np.argsort(-value, axis=1, kind="stable")
+        taken += [order[k, : activity[row]] for k, row in enumerate(rows)]
+    user_id, item_id = np.repeat(np.arange(len(activity)), activity), np.concatenate(taken)
+    utility = np.einsum("rd,rd->r", taste[user_id], items.vector[item_id]) + items.quality[item_id]
+    luck = uniforms(seed, "organic ratings", rows=np.arange(len(user_id)), n=1)
+    below = np.cumsum(rating_chances(utility, world.config.response), axis=1)[:, :4]
+    return Observed(
+        name=f"{world.config.name}, simulated",
+        user_id=user_id,
+        item_id=item_id,
+        rating=1 + (luck >= below).sum(axis=1),
+        catalogue=world.catalogue,
+        shoppers=world.shoppers,
+    )

@@ -1,0 +1,159 @@
+"""A calibrated world keeps what it was fitted to."""
+
+import numpy as np
+import pytest
+
+from simlab.datasets import Ratings, observed
+from simlab.errors import ConfigError
+from simlab.schema import Catalogue, Labels, Shoppers
+from simlab.streams import stream
+from simlab.world.calibrate import CalibrationConfig, calibrate, scale_of_taste
+from simlab.world.dynamics import start, state_on
+from simlab.world.organic import Observed, organic_choices
+from simlab.world.response import rating_chances
+from simlab.world.truth import World, from_bytes, to_bytes, utility
+
+
+def observed_of(user_id: list[int], item_id: list[int], n_users: int, n_items: int) -> Observed:
+    """Choices among things of which nothing is known, rated 1 to 5 in turn."""
+    return Observed(
+        name="made up",
+        user_id=np.array(user_id),
+        item_id=np.array(item_id),
+        rating=np.arange(len(user_id)) % 5 + 1,
+        catalogue=Catalogue(
+            name=tuple(f"Film {item}" for item in range(n_items)),
+            category=Labels.constant("film", n_items),
+            brand=Labels.constant("studio", n_items),
+            price=np.full(n_items, 10.0),
+            margin=np.full(n_items, 0.3),
+            launch_day=np.full(n_items, -1),
+        ),
+        shoppers=Shoppers(segment=Labels.constant("all", n_users), region=Labels.constant("all", n_users)),
+    )
+
+
+def two_camps(seed: int, loyalty: float) -> Observed:
+    """40 users of two camps choose 8 of 40 items; a share `loyalty` of the choices is in their camp's half."""
+    rng = stream(seed, "camps")
+    pairs = []
+    for user in range(40):
+        weight = np.where(np.arange(40) % 2 == user % 2, loyalty, 1 - loyalty)
+        pairs += [(user, int(item)) for item in rng.choice(40, 8, replace=False, p=weight / weight.sum())]
+    users, items = zip(*pairs, strict=True)
+    return observed_of(list(users), list(items), 40, 40)
+
+
+@pytest.fixture(scope="session")
+def real(movielens: Ratings) -> Observed:
+    return observed(movielens, seed=0)
+
+
+@pytest.fixture(scope="session")
+def world(real: Observed) -> World:
+    return calibrate(real, config=CalibrationConfig())
+
+
+def test_popularity_and_activity_are_kept(real: Observed, world: World) -> None:
+    """Each item is chosen as often as in reality but for luck: squared errors are those of independent choices.
+
+    A count is a sum of independent choices, with a variance below its mean; so the mean of (count - real)^2 / real
+    over the items is about 1 or less where every expectation is right. Users choose exactly as many as they did.
+    """
+    chosen = [organic_choices(world, real.activity, seed=seed) for seed in range(3)]
+    often = real.popularity >= 5
+    for choices in chosen:
+        assert (choices.activity == real.activity).all()
+        error = (choices.popularity - real.popularity)[often] ** 2 / real.popularity[often]
+        assert 0.5 < error.mean() < 1.15
+    assert (chosen[0].popularity != chosen[1].popularity).any()
+
+
+def test_nobody_chooses_twice(real: Observed, world: World) -> None:
+    """Choices are without replacement."""
+    choices = organic_choices(world, real.activity, seed=0)
+    assert len(np.unique(choices.user_id * 10_000 + choices.item_id)) == len(real.user_id)
+
+
+def test_the_rating_histogram_is_kept(real: Observed, world: World) -> None:
+    """Expected shares of 1 to 5 stars over simulated choices are within half a percent of the real ones."""
+    choices = organic_choices(world, real.activity, seed=0)
+    value = utility(world, start(world), choices.user_id, choices.item_id[:, None])[:, 0]
+    expected = rating_chances(value, world.config.response).mean(axis=0)
+    shares = np.bincount(real.rating, minlength=6)[1:] / len(real.rating)
+    assert expected == pytest.approx(shares, abs=0.005)
+    drawn = np.bincount(choices.rating, minlength=6)[1:] / len(choices.rating)
+    assert drawn == pytest.approx(expected, abs=4 * np.sqrt(0.25 / len(choices.rating)))
+
+
+def test_live_activity_follows_the_number_of_ratings(real: Observed, world: World) -> None:
+    """Visits a day are in proportion to ratings, with the mean that was asked for."""
+    ratio = world.people.activity / real.activity
+    assert ratio == pytest.approx(np.full(len(ratio), ratio[0]))
+    assert world.people.activity.mean() == pytest.approx(CalibrationConfig().visits_per_day)
+
+
+def test_the_same_ratings_make_the_same_world(real: Observed, world: World) -> None:
+    """Bit for bit; and the world can be stored."""
+    again = to_bytes(calibrate(real, config=CalibrationConfig()))
+    assert again == to_bytes(world)
+    assert to_bytes(from_bytes(again)) == again
+
+
+def test_a_crowd_that_drifts_stays_the_same_crowd(world: World) -> None:
+    """After 100 days each taste has moved and the crowd's mean and spread have not."""
+    before, after = start(world).taste, state_on(world, 99).taste
+    sd = before.std(axis=0)
+    assert after.mean(axis=0) == pytest.approx(before.mean(axis=0), abs=5 * sd.max() / np.sqrt(len(before)))
+    assert after.std(axis=0) / sd == pytest.approx(np.ones(len(sd)), abs=0.15)
+    moved = (after - before).std(axis=0) / sd
+    rho = (1 - CalibrationConfig().drift ** 2) ** 50  # of 100 days
+    assert moved == pytest.approx(np.full(len(sd), np.sqrt(2 * (1 - rho))), abs=0.15)
+
+
+def test_taste_is_found_where_there_is_taste() -> None:
+    """The scale is larger for camps that keep to themselves than for people who choose at random, where it is small."""
+    config = CalibrationConfig(n_dims=2)
+    loyal = np.mean([scale_of_taste(two_camps(seed, 0.95), config) for seed in range(5)])
+    aimless = np.mean([scale_of_taste(two_camps(seed, 0.5), config) for seed in range(5)])
+    assert aimless < 0.3 < 0.9 < loyal
+
+
+def test_camps_stay_camps() -> None:
+    """Users of the simulated world keep to the half of the catalogue that they kept to in reality."""
+    real = two_camps(1, 0.95)
+    choices = organic_choices(calibrate(real, config=CalibrationConfig(n_dims=2)), real.activity, seed=3)
+    share = (choices.user_id % 2 == choices.item_id % 2).mean()
+    assert share == pytest.approx((real.user_id % 2 == real.item_id % 2).mean(), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("user_id", "item_id"),
+    [
+        ([0, 1, 2, 3], [0, 0, 0, 0]),
+        ([0, 0, 0, 0], [0, 1, 2, 3]),
+        ([0, 1, 2, 3], [0, 1, 2, 3]),
+    ],
+)
+def test_tiny_and_lopsided_ratings_make_a_world(user_id: list[int], item_id: list[int]) -> None:
+    """Items that nobody chose, users who chose nothing, no structure at all: every number stays finite."""
+    real = observed_of(user_id, item_id, 4, 5)
+    world = calibrate(real, config=CalibrationConfig(n_dims=1))
+    for array in (world.people.taste, world.items.vector, world.items.quality, world.people.activity):
+        assert np.isfinite(array).all()
+    choices = organic_choices(world, real.activity, seed=0)
+    assert (choices.activity == real.activity).all()
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    """More dimensions than items or users, probabilities that are none, more choices than items."""
+    real = two_camps(0, 0.9)
+    with pytest.raises(ConfigError, match="n_dims"):
+        calibrate(real, config=CalibrationConfig(n_dims=40))
+    with pytest.raises(ConfigError, match="click_rate"):
+        CalibrationConfig(click_rate=1.0)
+    with pytest.raises(ConfigError, match="hidden_share"):
+        CalibrationConfig(hidden_share=0.0)
+    world = calibrate(real, config=CalibrationConfig(n_dims=2))
+    with pytest.raises(ConfigError, match="activity"):
+        organic_choices(world, np.full(40, 41), seed=0)
