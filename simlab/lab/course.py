@@ -99,9 +99,8 @@ def run_notebook(
     `output`, its name ending in .failed.ipynb.
     """
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    from simlab.lab.kernel import client_options
+    from simlab.lab.kernel import FAILURES, client_options, reason_of
     from simlab.lab.parameters import bind, read_parameters
 
     values = bind(parameters, read_parameters(source))
@@ -118,13 +117,10 @@ def run_notebook(
     try:
         papermill.execute_notebook(*escaped, parameters=values, progress_bar=False, language="python", **options)
         draft.replace(output)
-    except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
-        cell = _stopped_at(draft)
+    except FAILURES as error:
+        thing = f"{source.name}, cell [{_stopped_at(draft)}]"
         draft.replace(failed)
-        reason = {CellTimeoutError: f"no end after {timeout} s", DeadKernelError: "the kernel died"}.get(type(error))
-        if isinstance(error, papermill.PapermillExecutionError):
-            reason = f"{error.ename}: {error.evalue}"
-        raise NotebookError(f"{source.name}, cell [{cell}]", reason, f"see how far it came in {failed}") from None
+        raise NotebookError(thing, reason_of(error, timeout), f"see how far it came in {failed}") from None
     finally:
         draft.unlink(missing_ok=True)
     file = cwd / "figures.json"

@@ -10,6 +10,8 @@ from typing import Any
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from papermill import PapermillExecutionError
 from traitlets import Dict, Unicode, default
 from traitlets.config import Config
 
@@ -18,6 +20,9 @@ STATIC = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "SIMLAB_UI"
 
 QUIET = ["--log-level=ERROR"]
 """Options of the kernel: without them each one warns that it talks to its parent without encryption."""
+
+FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError, PapermillExecutionError)
+"""How nbclient and papermill say that a cell has failed."""
 
 
 class OwnSpecs(KernelSpecManager):
@@ -51,3 +56,15 @@ def client_options(cwd: Path, timeout: int, **environment: str) -> dict[str, Any
         "timeout": timeout,
         "coalesce_streams": True,
     }
+
+
+def reason_of(failure: Exception, timeout: int) -> str:
+    """What a learner has to know of one of the `FAILURES` under a time limit of `timeout` seconds."""
+    match failure:
+        case CellTimeoutError():
+            return f"no end after {timeout} s"
+        case DeadKernelError():
+            return "the kernel died"
+        case CellExecutionError(ename=name, evalue=value) | PapermillExecutionError(ename=name, evalue=value):
+            return f"{name}: {value}"
+    return str(failure)

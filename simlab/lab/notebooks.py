@@ -20,11 +20,10 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from simlab.errors import NotebookError, SimlabError
 from simlab.files import write_bytes
-from simlab.lab.kernel import client_options
+from simlab.lab.kernel import FAILURES, client_options, reason_of
 from simlab.lab.notebook_rules import findings
 from simlab.lab.parameters import read_notebook
 
@@ -48,15 +47,10 @@ def executed(path: Path, timeout: int = 120) -> nbformat.NotebookNode:
         client = NotebookClient(notebook, **client_options(Path(folder), timeout))
         try:
             client.execute()
-        except CellExecutionError as error:
-            reason = f"{error.ename}: {error.evalue}"
-        except CellTimeoutError:
-            reason = f"no end after {timeout} s"
-        except DeadKernelError:
-            reason = "the kernel died"
-        else:
-            return notebook
-    raise NotebookError(f"{path.name}, cell [{client.code_cells_executed + 1}]", reason, "mend the cell")
+        except FAILURES as error:
+            cell = f"{path.name}, cell [{client.code_cells_executed}]"
+            raise NotebookError(cell, reason_of(error, timeout), "mend the cell") from None
+    return notebook
 
 
 def _cell_ids(notebook: nbformat.NotebookNode) -> list[str]:
@@ -77,10 +71,10 @@ def normalised(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """
     out = copy.deepcopy(notebook)
     out.nbformat, out.nbformat_minor = 4, 5
-    out.metadata = nbformat.NotebookNode(copy.deepcopy(METADATA))
+    out.metadata = copy.deepcopy(METADATA)
     for cell, cell_id in zip(out.cells, _cell_ids(out)):
         cell.id = cell_id
-        cell.metadata = nbformat.NotebookNode({name: cell.metadata[name] for name in KEPT if name in cell.metadata})
+        cell.metadata = {name: cell.metadata[name] for name in KEPT if name in cell.metadata}
         for output in cell.get("outputs", []):
             output.pop("transient", None)
             output.get("data", {}).pop(WIDGETS, None)

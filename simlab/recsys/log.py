@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from simlab.errors import DataError, RunError
@@ -25,10 +26,15 @@ from simlab.schema import FEEDBACK, IMPRESSIONS, check_columns
 _VIEW = """
 create view impressions as
 select i.* exclude (purchased, purchase_day, rating),
-       i.purchased or f.impression_id is not null as purchased,
+       coalesce(i.purchase_day, f.purchase_day) is not null as purchased,
        coalesce(i.purchase_day, f.purchase_day) as purchase_day,
        coalesce(i.rating, f.rating) as rating
-from all_impressions i left join all_feedback f on i.impression_id = f.impression_id
+from (
+    select * replace (
+        case when purchase_day <= {t} then purchase_day end as purchase_day,
+        case when purchase_day <= {t} then rating end as rating
+    ) from all_impressions where day <= {t}
+) i left join (select * from all_feedback where purchase_day <= {t}) f on i.impression_id = f.impression_id
 """
 
 
@@ -52,6 +58,12 @@ class EventLog:
         """Logs a day, whole or not at all. Raises `RunError` where the day has been logged before."""
         check_columns(impressions, IMPRESSIONS, "impressions")
         check_columns(feedback, FEEDBACK, "feedback")
+        for name, table in (("day", impressions), ("purchase_day", impressions), ("purchase_day", feedback)):
+            latest = pc.max(table[name]).as_py()
+            if latest is not None and latest > day:
+                raise DataError(
+                    f"{name} in the log of day {day}", latest, "log what is known at the end of the day only"
+                )
         folder = self.path / f"day={day:05d}"
         draft = self.path / f".{folder.name}.{os.getpid()}.tmp"
         for left in self.path.glob(f".{folder.name}.*.tmp"):  # of a process that was killed
@@ -82,11 +94,13 @@ class EventLog:
         """
         with self._connection(until) as connection:
             try:
+                kinds = [statement.type for statement in connection.extract_statements(query)]
+                if kinds != [duckdb.StatementType.SELECT]:
+                    raise DataError("SQL query", query.strip(), "the log is only read: give one select")
                 answer: pd.DataFrame = connection.sql(query).df()
                 return answer
-            except (duckdb.Error, AttributeError) as error:
-                text = str(error).splitlines()[0] if isinstance(error, duckdb.Error) else "it selects nothing"
-                remedy = f"{text}. The table is impressions, its columns: {', '.join(IMPRESSIONS.names)}"
+            except duckdb.Error as error:
+                remedy = f"{str(error).splitlines()[0]}. The table is impressions, with {', '.join(IMPRESSIONS.names)}"
                 raise DataError("SQL query", query.strip(), remedy) from error
 
     def digest(self, until: int | None = None) -> str:
@@ -110,10 +124,11 @@ class EventLog:
         for name, files, empty in (("all_impressions", shown, IMPRESSIONS), ("all_feedback", told, FEEDBACK)):
             if files:
                 names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
-                where = f"where day <= {int(until)}" if until is not None and name == "all_impressions" else ""
-                scan = f"select * from read_parquet([{names}], hive_partitioning = false) {where}"
-                connection.execute(f"create view {name} as {scan}")
+                connection.execute(
+                    f"create view {name} as select * from read_parquet([{names}], hive_partitioning = false)"
+                )
             else:
                 connection.register(name, empty.empty_table())
-        connection.execute(_VIEW)
+        last = until if until is not None else max(days, default=-1)
+        connection.execute(_VIEW.format(t=int(last)))
         return connection

@@ -118,15 +118,19 @@ KINDS: dict[str, type[Model]] = {"random": RandomModel, "popularity": Popularity
 
 
 def _to_bytes(model: Model) -> bytes:
+    arrays: dict[str, Any] = {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise ModelError(f"model, {name}", str(array.dtype), "give numbers: anything else would have to be pickled")
     buffer = io.BytesIO()
-    np.savez(buffer, **{field.name: np.asarray(getattr(model, field.name)) for field in fields(model)})  # type: ignore[arg-type]
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
 def save_model(model: Model, folder: Path, card: dict[str, Any]) -> None:
     """Puts `model` with its `card` (lineage, JSON) into the new folder `folder`; the same model gives the same bytes.
 
-    Raises `ModelError` for a model of no known kind.
+    Raises `ModelError` for a model of no known kind, or not of numbers, and where there is such a folder already.
     """
     kind = next((name for name, cls in KINDS.items() if type(model) is cls), None)
     if kind is None:
@@ -150,14 +154,15 @@ def load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
     try:
         head = json.loads((folder / "model.json").read_text())
         data = (folder / "arrays.npz").read_bytes()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError("model file", error.filename, "it is missing: train the model again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # neither UTF-8 nor JSON
         raise ModelError("model file", str(folder / "model.json"), "it is damaged: train the model again") from error
-    if head.get("format") != FORMAT or head.get("kind") not in KINDS:
+    head = head if isinstance(head, dict) else {}
+    if head.get("format") != FORMAT or str(head.get("kind")) not in KINDS:
         remedy = f"this simlab reads format {FORMAT} of the kinds {', '.join(KINDS)}"
         raise ModelError("model format", f"{head.get('format')} {head.get('kind')}", remedy)
-    if hashlib.sha256(data).hexdigest() != head["sha256"]:
+    if hashlib.sha256(data).hexdigest() != head.get("sha256"):
         raise ModelError("model file", str(folder / "arrays.npz"), "its checksum is wrong: train the model again")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
@@ -165,5 +170,5 @@ def load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
                 name: stored[name] if stored[name].ndim else int(stored[name]) for name in stored.files
             }
         return KINDS[head["kind"]](**parts), head["card"]
-    except (ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError("model file", str(folder), f"it does not fit its kind ({error}): train it again") from error

@@ -25,7 +25,8 @@ def top_n(scores: Floats, n: int, allowed: Bools, exclude: Ints) -> Ints:
     """The `n` highest-scored items of each row, best first; shape (R, n), `NO_ITEM` where too few are left.
 
     `scores` has shape (R, n_items), `allowed` (n_items,) says which items can be shown at all, and `exclude` (E, 2)
-    names (row, item_id) pairs that cannot. Scores are cut to +-2**20 and rounded to 2**-30; a NaN counts as -2**20.
+    names (row, item_id) pairs that cannot; pairs of an item that is not there change nothing. Scores are cut to +-2**20
+    and rounded to 2**-30; a NaN counts as -2**20.
     Raises `ConfigError` where more items are asked for than are allowed.
 
     >>> allowed, nothing = np.array([True, True, True, False]), np.empty((0, 2), dtype=np.int64)
@@ -36,6 +37,7 @@ def top_n(scores: Floats, n: int, allowed: Bools, exclude: Ints) -> Ints:
     if not 1 <= n <= allowed.sum():
         raise ConfigError("items in a slate", n, f"the catalogue offers {allowed.sum()}: give 1 to that many")
     top = np.empty((n_rows, n), dtype=np.int64)
+    exclude = exclude[(exclude[:, 1] >= 0) & (exclude[:, 1] < n_items)]  # NO_ITEM would count from the end
     by_row = exclude[np.argsort(exclude[:, 0])]
     width = -(-n_items // _GROUPS) * _GROUPS  # a whole number of groups
     hidden = np.concatenate([~allowed, np.ones(width - n_items, dtype=bool)])

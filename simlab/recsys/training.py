@@ -1,29 +1,33 @@
 """Training: from the log to a model; the only door to lightfm and implicit.
 
 A trainer is a function (interactions, catalogue, shoppers, config) -> model. What the libraries learn is turned into
-plain arrays at once, so that whoever serves needs neither of them.
+plain arrays at once, so that whoever serves needs neither of them. They are imported when they are needed: settings of
+a training must be readable at once and everywhere.
 
 Why one thread: LightFM's threads write to the same numbers without waiting, and no two runs would be alike.
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from scipy.sparse import csr_matrix, hstack, identity
+from scipy.sparse import coo_matrix, csr_matrix, diags, hstack
 
 from simlab.errors import DataError
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import FactorModel, Model, PopularityModel, RandomModel
-from simlab.schema import Catalogue, Floats, Ints, Labels, Shoppers
+from simlab.schema import Bools, Catalogue, Floats, Ints, Labels, Shoppers
 from simlab.settings import choose, require
+from simlab.streams import stream
 
 PACKAGES = ("numpy", "scipy", "lightfm-next", "implicit")
 
-PRICE_BANDS = ("low", "middle", "high")
+SIGNALS = ("clicked", "purchased")
+
+PRICE_BANDS = ("lowest", "low", "middle", "high", "highest")
+"""Fifths of the catalogue by price."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,54 +40,87 @@ class TrainingConfig:
     """Dimensions of the factors, from 1 up. More can say more and need more data."""
     epochs: int = 15
     """Passes over the data, from 1 up."""
-    learning_rate: float = 0.05
-    """Step of LightFM's updates, above 0."""
+    learning_rate: float = 0.07
+    """LightFM: how far one click moves the vector of an item, above 0."""
     features: bool = True
-    """Whether LightFM also learns from what is public of items and shoppers, which helps where there is no data."""
+    """LightFM: whether to learn also from what is public of items and shoppers, which helps where there is no data."""
+    confidence: float = 3.0
+    """ALS: how much surer one click makes us that an item is liked, 0 being no surer than its absence; above 0."""
+    regularization: float = 10.0
+    """ALS: how strongly factors are pulled to 0, from 0 up. More helps where there is little data."""
     signal: str = "clicked"
     """What counts as liking: clicked or purchased."""
     window_days: int = 90
     """Only the last so many days are learnt from, from 1 up."""
+    half_life: float | None = None
+    """Days after which a click counts half, above 0; None lets all days of the window count alike."""
     seed: int = 0
-    """Of everything random in training."""
+    """Of everything random in training, from 0 up."""
 
     def __post_init__(self) -> None:
         choose("algorithm", self.algorithm, TRAINERS)
-        choose("signal", self.signal, {"clicked": 1, "purchased": 1})
+        choose("signal", self.signal, dict.fromkeys(SIGNALS, 1))
         for name in ("n_components", "epochs", "window_days"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "give a whole number from 1 up")
-        require("learning_rate", self.learning_rate, self.learning_rate > 0, "give a number above 0")
+        for name in ("learning_rate", "confidence"):
+            require(name, getattr(self, name), 0 < getattr(self, name) < np.inf, "give a number above 0")
+        require("regularization", self.regularization, 0 <= self.regularization < np.inf, "give a number from 0 up")
+        require("half_life", self.half_life, self.half_life is None or self.half_life > 0, "give days above 0, or None")
+        require("seed", self.seed, self.seed >= 0, "give a whole number from 0 up")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interactions:
-    """Who liked what, and how often; one row a pair."""
+    """Who liked what, and how much; one row a user, an item and a day. Repeated rows count repeatedly."""
 
     user_id: Ints
     item_id: Ints
     weight: Floats
+    """How often, less where it is long ago; above 0."""
 
     def __len__(self) -> int:
         return len(self.user_id)
 
+    def check(self, n_users: int, n_items: int) -> None:
+        """Raises `DataError` where a row names a user or an item that there is not."""
+        for name, ids, n in (("user_id", self.user_id, n_users), ("item_id", self.item_id, n_items)):
+            wrong = ids[(ids < 0) | (ids >= n)]
+            if len(wrong):
+                raise DataError(f"interactions, {name}", int(wrong[0]), f"only 0 .. {n - 1} are known")
+
     def digest(self) -> str:
         """SHA-256 of the rows."""
-        parts = (self.user_id, self.item_id, self.weight)
-        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+        kinds = (("<i8", self.user_id), ("<i8", self.item_id), ("<f8", self.weight))
+        return hashlib.sha256(b"".join(part.astype(kind).tobytes() for kind, part in kinds)).hexdigest()
+
+
+class Trainer(Protocol):
+    """Learns a model of all items of `catalogue` from interactions that name only users and items there are."""
+
+    def __call__(
+        self, data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /
+    ) -> Model:
+        """The model, which depends on the arguments alone."""
 
 
 def interactions(log: EventLog, *, config: TrainingConfig, day: int) -> Interactions:
-    """What can be learnt from at the start of `day`: the rows of the window before it, as known then."""
-    signal = "clicked" if config.signal == "clicked" else "purchased"
+    """What can be learnt from at the start of `day`: the rows of the window before it, as known then.
+
+    A purchase that arrives on `day` or later is not there yet, though its impression is. A row that is a days older
+    than the last of the window weighs 0.5 ** (a / half_life).
+    """
     rows = log.sql(
-        f"""select user_id, item_id, count(*) as n from impressions
-            where {signal} and day >= {int(day) - config.window_days} group by all order by all""",
+        f"""select user_id, item_id, day, count(*) as n from impressions
+            where {config.signal} and day between {day - config.window_days} and {day - 1}
+            group by all order by day, user_id, item_id""",
         until=day - 1,
     )
+    age = day - 1 - rows["day"].to_numpy(np.float64)
+    fade = 1.0 if config.half_life is None else 0.5 ** (age / config.half_life)
     return Interactions(
         user_id=rows["user_id"].to_numpy(np.int64),
         item_id=rows["item_id"].to_numpy(np.int64),
-        weight=rows["n"].to_numpy(np.float64),
+        weight=rows["n"].to_numpy(np.float64) * fade,
     )
 
 
@@ -106,88 +143,125 @@ def train(
 
 
 def fit(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, *, config: TrainingConfig) -> Model:
-    """The model that `config.algorithm` learns. Raises `DataError` where factors are to be learnt from nothing."""
+    """The model that `config.algorithm` learns: the same data and settings give the same bits.
+
+    Raises `DataError` where factors are to be learnt from nothing, and where users or items are named that there are
+    not.
+    """
     if len(data) == 0 and config.algorithm in ("lightfm", "als"):
-        raise DataError("interactions", 0, f"{config.algorithm} needs data: use popularity, or a longer history")
+        remedy = f"{config.algorithm} needs rows where {config.signal}: take popularity, or a longer window"
+        raise DataError("interactions to learn from", 0, remedy)
+    data.check(len(shoppers), len(catalogue))
     return TRAINERS[config.algorithm](data, catalogue, shoppers, config)
 
 
-def _random(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig) -> Model:
+def _random(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /) -> Model:
     return RandomModel(seed=config.seed, n_items=len(catalogue))
 
 
-def _popularity(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig) -> Model:
+def _popularity(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /) -> Model:
     score = np.bincount(data.item_id, weights=data.weight, minlength=len(catalogue))
     return PopularityModel(score=score.astype(np.float64))
 
 
-def _one_hot(labels: Labels) -> csr_matrix:
-    n = len(labels)
-    return csr_matrix((np.ones(n), (np.arange(n), labels.codes)), shape=(n, len(labels.names)))
+def price_bands(price: Floats) -> Labels:
+    """Which fifth of the catalogue an item is in by its price.
+
+    >>> price_bands(np.array([9.0, 2.0, 30.0, 4.0, 15.0])).words()
+    ['middle', 'lowest', 'highest', 'low', 'high']
+    """
+    bounds = np.quantile(price, np.linspace(0, 1, len(PRICE_BANDS) + 1)[1:-1])
+    return Labels(codes=np.searchsorted(bounds, price, side="right"), names=PRICE_BANDS)
 
 
-def _price_band(catalogue: Catalogue) -> Labels:
-    codes = np.searchsorted(np.quantile(catalogue.price, [1 / 3, 2 / 3]), catalogue.price)
-    return Labels(codes=codes, names=PRICE_BANDS)
+def _met(ids: Ints, n: int) -> Bools:
+    """Which of 0 .. n - 1 occur in `ids`."""
+    return np.bincount(ids, minlength=n) > 0
 
 
-def _features(n: int, labels: tuple[Labels, ...]) -> csr_matrix:
-    """Each row its own feature, and beside it those it shares; shape (n, n + words)."""
-    table: csr_matrix = hstack([identity(n, format="csr"), *(_one_hot(column) for column in labels)]).tocsr()
-    return table
+def _described(met: Bools, labels: tuple[Labels, ...]) -> csr_matrix:
+    """Each row as the mean of what describes it: itself, where it has been met, and its words; (n, n + words)."""
+    n = len(met)
+    words = [csr_matrix((np.ones(n), (np.arange(n), column.codes)), (n, len(column.names))) for column in labels]
+    table = hstack([diags(met.astype(np.float64)), *words])
+    parts = met + len(labels)
+    return csr_matrix(diags(1 / np.maximum(parts, 1)) @ table, dtype=np.float32)
 
 
-def _lightfm(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig) -> Model:
+def _lightfm(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /) -> Model:
+    """LightFM with the WARP loss (Weston, Bengio, Usunier, IJCAI 2011; Kula 2015).
+
+    WARP takes an item that was not clicked for a worse one than an item that was. So items that nobody has clicked yet
+    stand aside while it learns: else new ones would learn, from refusals that never happened, that nobody wants them.
+    Their vectors are then the mean of their words' alone, and likewise those of shoppers without a click.
+    """
     from lightfm import LightFM
 
-    n_users, n_items = len(shoppers), len(catalogue)
-    liked = csr_matrix((np.ones(len(data)), (data.user_id, data.item_id)), shape=(n_users, n_items))
-    of_users, of_items = None, None
-    if config.features:
-        of_users = _features(n_users, (shoppers.segment, shoppers.region))
-        of_items = _features(n_items, (catalogue.category, catalogue.brand, _price_band(catalogue)))
+    of_items = (catalogue.category, catalogue.brand, price_bands(catalogue.price)) if config.features else ()
+    of_users = (shoppers.segment, shoppers.region) if config.features else ()
+    met_items, met_users = _met(data.item_id, len(catalogue)), _met(data.user_id, len(shoppers))
+    items, users = _described(met_items, of_items), _described(met_users, of_users)
+    place = np.cumsum(met_items) - 1  # among the items met
+    pairs = (data.user_id.astype(np.int32), place[data.item_id].astype(np.int32))
+    liked = coo_matrix((data.weight.astype(np.float32), pairs), shape=(len(shoppers), int(met_items.sum())))
     trainer = LightFM(
         no_components=config.n_components,
         loss="warp",
-        learning_rate=config.learning_rate,
-        random_state=config.seed % 2**32,
+        # A vector is the mean of several learnt ones: each must go further for the mean to move as far.
+        learning_rate=config.learning_rate * (1 + len(of_items)),
+        random_state=_seed(config),
     )
-    trainer.fit(liked, user_features=of_users, item_features=of_items, epochs=config.epochs, num_threads=1)
-    item_bias, item_vector = trainer.get_item_representations(of_items)
-    _, user_vector = trainer.get_user_representations(of_users)
-    known = np.ones(n_users, dtype=bool)  # features say something of those without data too
-    if not config.features:
-        known[:] = False
-        known[data.user_id] = True
+    trainer.fit(
+        liked,
+        user_features=users,
+        item_features=items[met_items],
+        sample_weight=liked,
+        epochs=config.epochs,
+        num_threads=1,
+    )
+    item_bias, item_vector = trainer.get_item_representations(items)
+    _, user_vector = trainer.get_user_representations(users)  # a user's bias moves all items alike: it ranks nothing
     return FactorModel(
         user_vector=user_vector.astype(np.float64),
         item_vector=item_vector.astype(np.float64),
         item_bias=item_bias.astype(np.float64),
-        known=known,
+        # With features a shopper's segment says something before the first click; without, nothing is known.
+        known=np.ones(len(shoppers), dtype=np.bool_) if config.features else met_users,
     )
 
 
-def _als(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig) -> Model:
+def _als(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /) -> Model:
+    """Alternating least squares for implicit feedback (Hu, Koren, Volinsky, ICDM 2008).
+
+    In double precision and rounded: processors differ in the last digits of a matrix product, and the model must not.
+    """
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    n_users, n_items = len(shoppers), len(catalogue)
-    liked = csr_matrix((data.weight, (data.user_id, data.item_id)), shape=(n_users, n_items), dtype=np.float32)
-    with threadpool_limits(1, "blas"):
+    shape = (len(shoppers), len(catalogue))
+    liked = csr_matrix((data.weight * config.confidence, (data.user_id, data.item_id)), shape=shape)
+    with threadpool_limits(
+        1, "blas"
+    ):  # implicit warns of more: its own threads and those of BLAS get in each other's way
         trainer = AlternatingLeastSquares(
-            factors=config.n_components, iterations=config.epochs, num_threads=1, random_state=config.seed % 2**32
+            factors=config.n_components,
+            regularization=config.regularization,
+            iterations=config.epochs,
+            dtype=np.float64,
+            num_threads=1,
+            random_state=_seed(config),
         )
         trainer.fit(liked, show_progress=False)
-    known = np.zeros(n_users, dtype=bool)
-    known[data.user_id] = True
     return FactorModel(
-        user_vector=np.asarray(trainer.user_factors, dtype=np.float64),
-        item_vector=np.asarray(trainer.item_factors, dtype=np.float64),
-        item_bias=np.zeros(n_items),
-        known=known,
+        user_vector=np.round(trainer.user_factors, 5) + 0.0,
+        item_vector=np.round(trainer.item_factors, 5) + 0.0,
+        item_bias=np.zeros(len(catalogue)),
+        known=_met(data.user_id, len(shoppers)),
     )
 
 
-Trainer = Callable[[Interactions, Catalogue, Shoppers, TrainingConfig], Model]
+def _seed(config: TrainingConfig) -> int:
+    return int(stream(config.seed, "training", config.algorithm).integers(2**32))
+
 
 TRAINERS: dict[str, Trainer] = {"lightfm": _lightfm, "als": _als, "popularity": _popularity, "random": _random}

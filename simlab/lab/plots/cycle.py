@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from simlab.lab.plots.style import FAINT, INK, QUIET, SEEN, SETTINGS, TRUTH
+from simlab.lab.plots.style import FAINT, INK, QUIET, SEEN, SETTINGS, TRUTH, Picture
 from simlab.settings import choose
 
 WIDTH, HEIGHT = 1.72, 1.06
@@ -46,7 +46,7 @@ def cycle(station: str | None = None) -> Figure:
     """The ring with `station` lit, or all of it alike. Raises `ConfigError` for a station that is not in STATIONS."""
     lit = None if station is None else choose("station", station, STATIONS)
     with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(12.1, 4.3))
+        figure = Picture(figsize=(12.1, 4.3))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, 12.1), ylim=(0.2, 4.5))
         axes.axis("off")

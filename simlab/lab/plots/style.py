@@ -1,7 +1,7 @@
 """One look for every figure: large enough for a projector, colours that colour-blind people tell apart, direct labels.
 
-Why no pyplot state: a figure made through pyplot is shown twice, or not at all, depending on how a cell ends. Here a
-figure is a value: made, returned, shown once. The title says the finding, and is computed from the data.
+Why no pyplot: a figure made through it is shown twice, or not at all, depending on the backend and on how a cell ends.
+Here a figure is a value: made, returned, shown once, everywhere. The title says the finding, computed from the data.
 
 Colours are those of Okabe and Ito, "Color Universal Design" (2008). Vermilion is the truth, which only the lab knows;
 blue is what the company sees.
@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-import matplotlib.pyplot  # a notebook learns from this import how to show a Figure
 import numpy as np
 import numpy.typing as npt
 from cycler import cycler
@@ -84,6 +83,20 @@ SETTINGS: "dict[RcKeyType, Any]" = {
 }
 
 
+class Picture(Figure):
+    """A figure that a notebook can show without a backend."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 @contextmanager
 def sheet(
     title: str, *, columns: int = 1, size: tuple[float, float] = (9.5, 4.6), ratios: Sequence[float] | None = None
@@ -96,7 +109,7 @@ def sheet(
     'Two and two is four'
     """
     with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Picture(figsize=size, layout="constrained")
         grid = {"width_ratios": list(ratios)} if ratios is not None else None
         axes = figure.subplots(1, columns, squeeze=False, gridspec_kw=grid)[0]
         figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold")
@@ -160,7 +173,8 @@ def interval(share: npt.ArrayLike, n: npt.ArrayLike) -> tuple[npt.NDArray[np.flo
     z2 = Z95**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2))
-    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+    # p lies inside; at 0 and 1 it is an end, and must not fall outside by a last digit
+    return np.clip(centre - half, 0.0, p), np.clip(centre + half, p, 1.0)
 
 
 def percent(share: float) -> str:
@@ -173,10 +187,3 @@ def percent(share: float) -> str:
         return "none"
     points = 100 * share
     return f"{points:.1f} %" if 0 < abs(points) < 2 else f"{points:.0f} %"
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

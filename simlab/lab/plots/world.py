@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from simlab.lab.plots.style import FAINT, GUESS, INK, QUIET, SEEN, TRUTH, interval, percent, sheet
-from simlab.schema import Bools, Floats, Labels
+from simlab.schema import Bools, Catalogue, Floats, Ints, Labels
 from simlab.world.response import Preferences, ResponseConfig, chances
 
 
@@ -42,26 +42,20 @@ def tastes(taste: Floats, segment: Labels, *, vector: Floats, names: Sequence[st
     return figure
 
 
-def slate(table: pd.DataFrame, who: str) -> Figure:
-    """A slate as one shopper meets it: top item first, how likely each is looked at, and clicked.
+def slate(catalogue: Catalogue, item_id: Ints, examined: Floats, clicked: Floats, *, who: str) -> Figure:
+    """A slate as one shopper meets it, top item first: how likely each item is looked at, and clicked.
 
-    `table` has one row a position, top first, with the columns `name`, `price`, `examined` and `clicked`
-    (unconditional probabilities).
+    `examined` and `clicked` are probabilities, of the shape (n,) of `item_id`; the title says what `who` will click.
     """
-    total = float(table["clicked"].sum())
-    n = len(table)
-    with sheet(f"{who} will click {total:.2f} of these {n} items, on average", size=(9.5, 0.6 + 0.42 * n)) as (
-        figure,
-        (axes,),
-    ):
-        row = np.arange(n)
-        axes.barh(row, table["examined"], height=0.72, color=FAINT)
-        axes.barh(row, table["clicked"], height=0.72, color=TRUTH)
-        for place, (seen, hit) in enumerate(zip(table["examined"], table["clicked"], strict=True)):
-            axes.text(seen + 0.01, place, f"looks {seen:.2f}, clicks {hit:.2f}", va="center", fontsize=11, color=INK)
-        names = [f"{name[:38]}  {price:.2f} €" for name, price in zip(table["name"], table["price"], strict=True)]
-        axes.set_yticks(row, names)
-        axes.set(xlim=(0, 1.32), xticks=[0, 0.5, 1], ylim=(n - 0.4, -0.6), xlabel="probability")
+    n, row = len(item_id), np.arange(len(item_id))
+    title = f"{who}: {float(clicked.sum()):.2f} clicks on {n} items, on average"
+    with sheet(title, size=(9.5, 0.9 + 0.4 * n)) as (figure, (axes,)):
+        axes.barh(row, examined, height=0.72, color=FAINT)
+        axes.barh(row, clicked, height=0.72, color=TRUTH)
+        for place, (seen, hit) in enumerate(zip(examined, clicked, strict=True)):
+            axes.text(seen + 0.012, place, f"looks {seen:.2f}, clicks {hit:.2f}", va="center", fontsize=11, color=INK)
+        axes.set_yticks(row, [f"{catalogue.name[item][:38]}  {catalogue.price[item]:.2f} €" for item in item_id])
+        axes.set(xlim=(0, 1.36), xticks=[0, 0.5, 1], ylim=(n - 0.4, -0.6), xlabel="probability")
         axes.grid(axis="y", visible=False)
     return figure
 

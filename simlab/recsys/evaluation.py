@@ -1,0 +1,232 @@
+"""Offline evaluation: how well a model foretells what people went on to choose, judged on data it has not seen.
+
+Why by time: a model in production knows the past and is judged by the future. A random split lets it peek at the
+future, and flatters it.
+
+Why it is not the truth: people could choose only among what they were shown. What an old policy hid counts here as
+not liked, so a model that finds it is punished. The lab knows better; a company does not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from simlab.errors import DataError
+from simlab.recsys.log import EventLog
+from simlab.recsys.metrics import coverage, gini, ndcg_at_k, precision_at_k, recall_at_k
+from simlab.recsys.models import Recommender
+from simlab.recsys.retrieval import top_n
+from simlab.recsys.training import Interactions, TrainingConfig, fit, interactions
+from simlab.schema import NEVER, NO_ITEM, Bools, Catalogue, Floats, Ints, Requests, Shoppers
+from simlab.settings import require
+
+_USERS = 2048
+"""Users scored at once; bounds the memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """What a model may learn from, and what it is judged by."""
+
+    seen: Interactions
+    held_out: Interactions
+    day: int = NEVER
+    """Last day of what is held out: items on sale by then can be recommended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Means over the users who chose anything in the days held out, each beside its standard error over users."""
+
+    n_users: int
+    """Users the means are taken over; with none, they are NaN."""
+    recall: float
+    recall_error: float
+    ndcg: float
+    ndcg_error: float
+    precision: float
+    precision_error: float
+    coverage: float
+    """Share of the items on sale that anybody is recommended."""
+    gini: float
+    """How unequally the recommendations are spread over the items on sale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The marks of one model, as a whole and in parts."""
+
+    k: int
+    """Length of the lists."""
+    overall: Marks
+    by_segment: dict[str, Marks]
+    new_users: Marks
+    """Of users of whom nothing had been seen."""
+    new_items: Marks
+    """Counting only items of which nothing had been seen: are they found among all, and how many are recommended?"""
+
+    def table(self) -> pd.DataFrame:
+        """One row a group of users, and new items last."""
+        parts = {"all": self.overall, **self.by_segment, "new users": self.new_users, "new items": self.new_items}
+        return pd.DataFrame([asdict(marks) for marks in parts.values()], index=pd.Index(parts, name="group"))
+
+
+def split_by_time(log: EventLog, *, config: TrainingConfig, day: int, holdout_days: int = 14) -> Split:
+    """What is known at the start of `day`, the last `holdout_days` days held out.
+
+    What is seen is what a training with `config` on the first day held out would have known.
+    """
+    require("holdout_days", holdout_days, holdout_days >= 1, "give a whole number from 1 up")
+    later = replace(config, window_days=holdout_days, half_life=None)
+    return Split(
+        seen=interactions(log, config=config, day=day - holdout_days),
+        held_out=interactions(log, config=later, day=day),
+        day=day - 1,
+    )
+
+
+def split_by_user_time(user_id: Ints, item_id: Ints, time: Ints | Floats, *, share: float = 0.2) -> Split:
+    """Each user's last `share` of events held out, rounded down; events at one time stay in the order given.
+
+    >>> user_id, item_id = np.array([0, 0, 0, 1]), np.array([5, 6, 7, 8])
+    >>> split_by_user_time(user_id, item_id, np.array([3, 1, 2, 9]), share=0.5).held_out.item_id.tolist()
+    [5]
+    """
+    require("share held out", share, 0 < share < 1, "give a share in (0, 1)")
+    order = np.lexsort((time, user_id))
+    user, item = user_id[order].astype(np.int64), item_id[order].astype(np.int64)
+    counts = np.bincount(user)
+    place = np.arange(len(user)) - (np.cumsum(counts) - counts)[user]
+    # 0.2 * 5 may come out a digit below 1
+    later = place >= (counts - np.floor(counts * share + 1e-9))[user]
+    seen, held_out = (
+        Interactions(user_id=user[rows], item_id=item[rows], weight=np.ones(int(rows.sum())))
+        for rows in (~later, later)
+    )
+    return Split(seen=seen, held_out=held_out)
+
+
+def evaluate(
+    model: Recommender,
+    split: Split,
+    catalogue: Catalogue,
+    shoppers: Shoppers,
+    *,
+    k: int = 10,
+    exclude_seen: bool = False,
+) -> Evaluation:
+    """The marks of `model` for lists of `k`, ranked among all that is on sale; any choice held out is relevant.
+
+    With `exclude_seen` nobody is recommended what they chose before, nor is it counted: right for films, which are
+    seen once; wrong for a shop, where people come back for nappies. The model is judged alone, without the fallback
+    that a service has for users it does not know.
+    Raises `DataError` where nothing is held out.
+    """
+    n_users, n_items = len(shoppers), len(catalogue)
+    seen, relevant = _matrix(split.seen, n_users, n_items), _matrix(split.held_out, n_users, n_items)
+    if exclude_seen:
+        relevant = sparse.csr_array(relevant > relevant.multiply(seen))
+    users = np.flatnonzero(_counts(relevant, axis=1))
+    if len(users) == 0:
+        raise DataError("interactions held out", 0, "hold out more days, or take a longer log")
+    relevant = relevant[users]
+    on_sale = catalogue.on_sale(split.day)
+    lists = _Lists(_rank(model, users, k, split.day, on_sale, seen if exclude_seen else None), relevant, on_sale)
+    segment = shoppers.segment.codes[users]
+    new_item = _counts(seen, axis=0) == 0
+    of_new = _Lists(lists.ranked, sparse.csr_array(relevant.multiply(new_item[None, :])), on_sale & new_item)
+    return Evaluation(
+        k=k,
+        overall=_marks(lists, np.ones(len(users), dtype=np.bool_), k),
+        by_segment={name: _marks(lists, segment == code, k) for code, name in enumerate(shoppers.segment.names)},
+        new_users=_marks(lists, _counts(seen, axis=1)[users] == 0, k),
+        new_items=_marks(of_new, _counts(of_new.relevant, axis=1) > 0, k),
+    )
+
+
+def compare(
+    models: Mapping[str, Recommender],
+    split: Split,
+    catalogue: Catalogue,
+    shoppers: Shoppers,
+    *,
+    k: int = 10,
+    exclude_seen: bool = False,
+) -> pd.DataFrame:
+    """The overall marks of several models, one row each, in the order given; settings as in `evaluate`."""
+    marks = [
+        asdict(evaluate(model, split, catalogue, shoppers, k=k, exclude_seen=exclude_seen).overall)
+        for model in models.values()
+    ]
+    return pd.DataFrame(marks, index=pd.Index(models, name="model"))
+
+
+def backtest(
+    log: EventLog, catalogue: Catalogue, shoppers: Shoppers, *, config: TrainingConfig, day: int, holdout_days: int = 14
+) -> Evaluation:
+    """How a model of these settings would have done, had it been trained `holdout_days` before `day`."""
+    split = split_by_time(log, config=config, day=day, holdout_days=holdout_days)
+    return evaluate(fit(split.seen, catalogue, shoppers, config=config), split, catalogue, shoppers)
+
+
+class _Lists(NamedTuple):
+    """Lists of some users, one row each, and what they are judged by."""
+
+    ranked: Ints
+    relevant: sparse.csr_array
+    items: Bools
+    """Items over which coverage and Gini are taken; shape (n_items,)."""
+
+
+def _matrix(data: Interactions, n_users: int, n_items: int) -> sparse.csr_array:
+    """Where there is any row; shape (n_users, n_items)."""
+    data.check(n_users, n_items)
+    table = sparse.csr_array((np.ones(len(data), dtype=np.bool_), (data.user_id, data.item_id)), (n_users, n_items))
+    table.sum_duplicates()
+    return table
+
+
+def _counts(table: sparse.csr_array, axis: int) -> Ints:
+    return np.asarray(table.astype(np.int64).sum(axis=axis)).ravel()
+
+
+def _rank(model: Recommender, users: Ints, k: int, day: int, on_sale: Bools, seen: sparse.csr_array | None) -> Ints:
+    """The top `k` of each user among the items on sale that the model can score; shape (len(users), k)."""
+    n_items = min(model.n_items, len(on_sale))
+    ranked = np.empty((len(users), k), dtype=np.int64)
+    for first in range(0, len(users), _USERS):
+        part = users[first : first + _USERS]
+        requests = Requests(day=day, user_id=part, visit=np.zeros(len(part), dtype=np.int64), n=k)
+        exclude = np.empty((0, 2), dtype=np.int64)
+        if seen is not None:
+            exclude = np.argwhere(seen[part][:, :n_items].toarray())
+        ranked[first : first + len(part)] = top_n(model.scores(requests)[:, :n_items], k, on_sale[:n_items], exclude)
+    return ranked
+
+
+def _marks(lists: _Lists, rows: Bools, k: int) -> Marks:
+    ranked, relevant = lists.ranked[rows], lists.relevant[rows]
+    items = ranked[ranked != NO_ITEM]
+    place = np.cumsum(lists.items) - 1  # among the items counted
+    shown = place[items[lists.items[items]]]
+    n_items, nothing = int(lists.items.sum()), float("nan")
+    means = {}
+    for name, metric in (("recall", recall_at_k), ("ndcg", ndcg_at_k), ("precision", precision_at_k)):
+        means[name], means[f"{name}_error"] = _mean(metric(ranked, relevant, k))
+    return Marks(
+        n_users=len(ranked),
+        coverage=coverage(shown, n_items) if n_items and len(ranked) else nothing,
+        gini=gini(np.bincount(shown, minlength=n_items)) if n_items else nothing,
+        **means,
+    )
+
+
+def _mean(values: Floats) -> tuple[float, float]:
+    """The mean and its standard error; NaN where there are too few values."""
+    n = len(values)
+    mean = float(values.mean()) if n else float("nan")
+    return mean, float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
