@@ -93,6 +93,16 @@ class FactorModel:
     known: Bools
     """Users for whom there is a vector worth using; shape (n_users,)."""
 
+    def __post_init__(self) -> None:
+        n_users, n_items = len(self.known), len(self.item_bias)
+        fits = self.user_vector.shape[:1] == (n_users,) and self.item_vector.shape == (
+            n_items,
+            self.user_vector.shape[1],
+        )
+        if not fits:
+            shapes = (self.user_vector.shape, self.item_vector.shape, self.item_bias.shape, self.known.shape)
+            raise ModelError("shapes of a factor model", shapes, "give (users, d), (items, d), (items,) and (users,)")
+
     @property
     def n_items(self) -> int:
         """Items it can score."""

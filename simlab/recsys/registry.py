@@ -12,6 +12,7 @@ import json
 import os
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -36,12 +37,9 @@ class Registry:
         if not folder.exists():
             save_model(model, folder, card)
             return
-        draft = self.path / f".{version}.{os.getpid()}.again"
-        save_model(model, draft, card)
-        same = _digest(draft) == _digest(folder)
-        for file in draft.iterdir():
-            file.unlink()
-        draft.rmdir()
+        with TemporaryDirectory() as draft:
+            save_model(model, Path(draft) / version, card)
+            same = _digest(Path(draft) / version) == _digest(folder)
         if not same:
             raise ModelError(
                 "model version", version, "it holds another model: a version never changes, take a new one"

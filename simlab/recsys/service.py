@@ -46,7 +46,8 @@ class Service:
         else:
             item_id = np.empty((len(requests), requests.n), dtype=np.int64)
             for rows, model in ((np.flatnonzero(known), self._model), (np.flatnonzero(~known), self.fallback)):
-                item_id[rows] = self._rank(model, requests.take(rows))
+                if len(rows):
+                    item_id[rows] = self._rank(model, requests.take(rows))
         return Slates(
             requests=requests,
             item_id=item_id,

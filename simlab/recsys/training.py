@@ -188,6 +188,18 @@ def _described(met: Bools, labels: tuple[Labels, ...]) -> csr_matrix:
     return csr_matrix(diags(1 / np.maximum(parts, 1)) @ table, dtype=np.float32)
 
 
+def on_grid(factors: Floats) -> Floats:
+    """Factors as multiples of 2**-16, so that scores are exact.
+
+    Products of such numbers are multiples of 2**-32, and sums of those below 2**20 need no rounding in double precision:
+    a score is the same on every processor, with any number of threads, alone and in a batch.
+
+    >>> on_grid(np.array([0.1])).tolist()
+    [0.100006103515625]
+    """
+    return np.asarray(np.rint(factors.astype(np.float64) * 2**16) / 2**16 + 0.0)
+
+
 def _lightfm(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /) -> Model:
     """LightFM with the WARP loss (Weston, Bengio, Usunier, IJCAI 2011; Kula 2015).
 
@@ -222,27 +234,22 @@ def _lightfm(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, confi
     item_bias, item_vector = trainer.get_item_representations(items)
     _, user_vector = trainer.get_user_representations(users)  # a user's bias moves all items alike: it ranks nothing
     return FactorModel(
-        user_vector=user_vector.astype(np.float64),
-        item_vector=item_vector.astype(np.float64),
-        item_bias=item_bias.astype(np.float64),
+        user_vector=on_grid(user_vector),
+        item_vector=on_grid(item_vector),
+        item_bias=on_grid(item_bias),
         # With features a shopper's segment says something before the first click; without, nothing is known.
         known=np.ones(len(shoppers), dtype=np.bool_) if config.features else met_users,
     )
 
 
 def _als(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /) -> Model:
-    """Alternating least squares for implicit feedback (Hu, Koren, Volinsky, ICDM 2008).
-
-    In double precision and rounded: processors differ in the last digits of a matrix product, and the model must not.
-    """
+    """Alternating least squares for implicit feedback (Hu, Koren, Volinsky, ICDM 2008), in double precision."""
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
     shape = (len(shoppers), len(catalogue))
     liked = csr_matrix((data.weight * config.confidence, (data.user_id, data.item_id)), shape=shape)
-    with threadpool_limits(
-        1, "blas"
-    ):  # implicit warns of more: its own threads and those of BLAS get in each other's way
+    with threadpool_limits(1, "blas"):  # implicit warns of more: BLAS's threads and its own get in each other's way
         trainer = AlternatingLeastSquares(
             factors=config.n_components,
             regularization=config.regularization,
@@ -253,8 +260,8 @@ def _als(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: T
         )
         trainer.fit(liked, show_progress=False)
     return FactorModel(
-        user_vector=np.round(trainer.user_factors, 5) + 0.0,
-        item_vector=np.round(trainer.item_factors, 5) + 0.0,
+        user_vector=on_grid(trainer.user_factors),
+        item_vector=on_grid(trainer.item_factors),
         item_bias=np.zeros(len(catalogue)),
         known=_met(data.user_id, len(shoppers)),
     )
