@@ -9,6 +9,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,24 @@ import pyarrow.parquet as pq
 from simlab.errors import RunError
 
 
+def draft_of(path: Path) -> Path:
+    """The name under which this process makes what will be `path`: hidden, in the same folder."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def sweep(folder: Path) -> None:
+    """Removes every draft in `folder` and below. Only for one who holds the folder: drafts may be another's work."""
+    for draft in list(folder.rglob(".*.tmp")):
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Puts `data` at `path`, replacing what is there in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = draft_of(path)
     draft.write_bytes(data)
     draft.replace(path)
 

@@ -3,6 +3,9 @@
 Why recommenders are part of it: a world may have the right histograms and still be one in which everybody likes what is
 popular, or in which tastes are easier to learn than real ones. So four recommenders learn from the first 80 % of each
 user's choices, in reality and in the world left alone, and are asked for the rest.
+
+LightFM learns here from choices alone, as ALS does. With public features it gains on real data (0.111 -> 0.119 on
+MovieLens 100K, level with ALS) and not in the world (0.124 -> 0.119): the world's features tell less than real ones do.
 """
 
 from dataclasses import dataclass
@@ -28,6 +31,9 @@ ALGORITHMS = ("random", "popularity", "lightfm", "als")
 TRAIN_SHARE = 0.8
 """Share of each user's choices, the first ones, that recommenders learn from."""
 
+TRAININGS = 3
+"""Of each recommender, to average the luck of training away: of LightFM's recall it moves the third digit."""
+
 K = 10
 """Places of the list in which a choice must be found again."""
 
@@ -43,7 +49,7 @@ class Portrait:
     ratings: Floats
     """Shares of 1 to 5 stars; shape (5,)."""
     recall: dict[str, float]
-    """recall@10 of each of ALGORITHMS, mean over users."""
+    """recall@10 of each of ALGORITHMS, mean over users and trainings."""
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -106,13 +112,16 @@ def portrait(choices: Observed, *, seed: int) -> Portrait:
     )
     everybody = np.arange(n_users)
     requests = Requests(day=0, user_id=everybody, visit=np.zeros(n_users, dtype=np.int64), n=K)
+    seen = np.column_stack(learnt.nonzero())
     recall = {}
     for algorithm in ALGORITHMS:
-        config = TrainingConfig(algorithm=algorithm, seed=seed)
-        model = fit(data, choices.catalogue, choices.shoppers, config=config)
-        seen = np.column_stack(learnt.nonzero())
-        ranked = top_n(model.scores(requests), K, allowed=np.ones(n_items, dtype=bool), exclude=seen)
-        recall[algorithm] = float(np.nanmean(recall_at_k(ranked, asked, K)))
+        found = []
+        for k in range(TRAININGS):
+            config = TrainingConfig(algorithm=algorithm, features=False, seed=TRAININGS * seed + k)
+            model = fit(data, choices.catalogue, choices.shoppers, config=config)
+            ranked = top_n(model.scores(requests), K, allowed=np.ones(n_items, dtype=bool), exclude=seen)
+            found.append(np.nanmean(recall_at_k(ranked, asked, K)))
+        recall[algorithm] = float(np.mean(found))
     count = choices.activity
     return Portrait(
         gini=gini(choices.popularity),

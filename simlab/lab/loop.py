@@ -1,4 +1,4 @@
-"""The ring, closed: history -> training -> deployment -> slates -> shoppers -> feedback -> metrics -> decision -> training.
+"""The ring, closed: history, training, deployment, slates, shoppers, feedback, metrics, decision, training again.
 
 Why one function: `run_day` is the whole subject of the course on one screen. The shoppers' half and the company's half
 meet here and nowhere else, and they meet in tables only.
@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from simlab.files import locked, write_bytes, write_json
+from simlab.errors import ConfigError, DataError
+from simlab.files import locked, sweep, write_bytes, write_json
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
-from simlab.lab.run import Run, claim_folder, day_file
+from simlab.lab.run import Run, check_folder, claim_folder, day_file
 from simlab.lab.worlds import open_world
+from simlab.recsys.evaluation import backtest
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import PopularityModel
 from simlab.recsys.monitor import daily_metrics
@@ -90,29 +92,50 @@ def run_day(ring: Ring, day: int) -> Metrics:
 
 
 def retrain(ring: Ring, day: int, reason: str) -> None:
-    """Trains on what is known at the start of `day`, registers, promotes and deploys; done again, it changes nothing."""
+    """Trains on what is known at the start of `day`, registers, promotes, deploys; done again, it changes nothing."""
     config = ring.config.training_config()
     catalogue = ring.world.catalogue.launched_by(day)
     model, card = train(ring.log, catalogue, ring.world.shoppers, config=config, day=day)
+    evidence = offline_evidence(ring, day)
     name = f"{config.algorithm}-day{day:05d}"
-    ring.registry.register(model, name, card)
-    ring.registry.promote(name, day=day, actor="simlab", reason=reason, evidence=card.get("offline", {}))
+    ring.registry.register(model, name, {**card, "offline": evidence})
+    ring.registry.promote(name, day=day, actor="simlab", reason=reason, evidence=evidence)
     ring.service.deploy(model, name)
     ring.last_trained = day
+
+
+def offline_evidence(ring: Ring, day: int) -> dict[str, float]:
+    """How well the settings do on the last week before `day`, learnt from the days before it; empty without such data.
+
+    The model that is promoted has seen that week, so it cannot be judged on it; its settings can.
+    """
+    catalogue, config = ring.world.catalogue.launched_by(day), ring.config.training_config()
+    try:
+        marks = backtest(ring.log, catalogue, ring.world.shoppers, config=config, day=day, holdout_days=7).overall
+    except DataError:
+        return {}
+    return {"recall_at_10": marks.recall, "ndcg_at_10": marks.ndcg, "users": marks.n_users} if marks.n_users else {}
 
 
 def run(
     config: RunConfig | None = None, *, out: str | Path | None = None, progress: Progress | None = None, **settings: Any
 ) -> Run:
-    """Turns the ring for `config.days` days in the folder `out` (a temporary one by default), or goes on where it stopped.
+    """Turns the ring for `config.days` days in the folder `out`, or goes on where it stopped.
 
-    `settings` are those of `RunConfig`, for calls like run(preset="shop", days=60, seed=7); unknown ones are errors.
-    `progress` is called with the metrics of each new day. Raises `ConfigError` and `RunError`.
+    `out` is a temporary folder by default. `settings` are those of `RunConfig`, for calls like run(preset="shop", days=60, seed=7); unknown ones are errors.
+    `progress` is called with the metrics of each new day. Raises `ConfigError`, `DataError` and `RunError`.
     """
+    if config is not None and settings:
+        raise ConfigError("settings beside a config", sorted(settings), "put them into the RunConfig")
     config = from_dict(RunConfig, settings) if config is None else config
     path = Path(mkdtemp(prefix="simlab-")) if out is None else Path(out)
+    check_folder(path, config)
+    opened = None if _world_file(path).exists() else open_world(config)  # before anything is written: it may be refused
     claim_folder(path, config)
     with locked(path):
+        sweep(path)
+        if opened is not None:
+            _set_up(path, *opened)
         ring = open_ring(config, path)
         for day in range(len(ring.log.days), config.days):
             metrics = run_day(ring, day)
@@ -126,11 +149,6 @@ def run(
 def open_ring(config: RunConfig, path: Path) -> Ring:
     """The ring as it stands in the folder `path`: before day 0, or after the last day that has happened."""
     log, registry = EventLog(path / "log"), Registry(path / "models")
-    if not (path / "truth" / "world.npz").exists():  # written last: with it, the setting up has happened
-        world, history = open_world(config)
-        log.import_history(known(history, -1))
-        write_bytes(path / "truth" / "history.parquet", _parquet(arriving(history, 0)))
-        write_bytes(path / "truth" / "world.npz", to_bytes(world))
     world = Run(path).world
     fallback = _fallback(config, log, registry, world)
     ring = Ring(
@@ -153,6 +171,16 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
         ring.service.deploy(model, champion)
         ring.last_trained = card["trained_day"]
     return ring
+
+
+def _world_file(path: Path) -> Path:
+    return path / "truth" / "world.npz"
+
+
+def _set_up(path: Path, world: World, history: pa.Table) -> None:
+    EventLog(path / "log").import_history(known(history, -1))
+    write_bytes(path / "truth" / "history.parquet", _parquet(arriving(history, 0)))
+    write_bytes(_world_file(path), to_bytes(world))  # last: with it, the setting up has happened
 
 
 def _fallback(config: RunConfig, log: EventLog, registry: Registry, world: World) -> PopularityModel:

@@ -100,20 +100,23 @@ def findings(notebook: nbformat.NotebookNode) -> list[str]:
 
     >>> cell = nbformat.v4.new_code_cell("seed: int = 0  # of all", metadata={"tags": ["parameters"]})
     >>> findings(nbformat.v4.new_notebook(cells=[cell]))[0]
-    'cell [1]: stored as [None]; run `make notebooks`'
+    'outputs: no cell has been run; run `make notebooks`'
     """
     found: list[str] = []
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    stripped = all(cell.execution_count is None for cell in code)
     compared = False
     for number, cell in enumerate(code, start=1):
         here = [*_code(cell.source), *_outputs(cell)]
-        if cell.execution_count != number:
+        if cell.execution_count != number and not stripped:
             here.append(f"stored as [{cell.execution_count}]; run `make notebooks`")
         tags = cell.metadata.get("tags", [])
         here += [f"the tag {tag}; a cell that is not tested is not shipped" for tag in SKIP if tag in tags]
         if not any(tag in tags for tag in UNCHECKED):
             compared |= any(_is_compared(output) for output in cell.outputs)
         found += [f"cell [{number}]: {finding}" for finding in here]
-    if not compared:
+    if stripped:
+        found.append("outputs: no cell has been run; run `make notebooks`")
+    elif not compared:
         found.append("outputs: none stored that can be compared; print a table or a number, then run `make notebooks`")
     return found + list(_parameters(notebook))

@@ -23,6 +23,7 @@ from nbclient import NotebookClient
 
 from simlab.errors import NotebookError, SimlabError
 from simlab.files import write_bytes
+from simlab.lab.course import FOLDER
 from simlab.lab.kernel import FAILURES, client_options, reason_of
 from simlab.lab.notebook_rules import findings
 from simlab.lab.parameters import read_notebook
@@ -44,7 +45,7 @@ def executed(path: Path, timeout: int = 120) -> nbformat.NotebookNode:
     """
     notebook = read_notebook(path)
     with tempfile.TemporaryDirectory(prefix="simlab-") as folder:
-        client = NotebookClient(notebook, **client_options(Path(folder), timeout))
+        client = NotebookClient(notebook, **client_options(Path(folder), timeout, **{FOLDER: folder}))
         try:
             client.execute()
         except FAILURES as error:

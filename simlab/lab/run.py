@@ -6,7 +6,7 @@
     metrics.parquet      one row a day: what the company sees beside the truth
     truth/               what only the lab knows: world.npz, and for each day what is still to come
 
-`claim_folder` decides whether a folder may be used: a new one, or the same run to go on with, and nothing else.
+`check_folder` decides whether a folder may be used: a new one, or the same run to go on with, and nothing else.
 """
 
 import json
@@ -47,16 +47,15 @@ def _stored(path: Path) -> dict[str, Any]:
     return stored
 
 
-def claim_folder(path: Path, config: RunConfig) -> None:
-    """Makes `path` the folder of the run `config`, or finds that it already is.
+def check_folder(path: Path, config: RunConfig) -> None:
+    """Finds that `path` is the folder of the run `config`, or can become it, and changes nothing.
 
     Raises `RunError` for a file, a folder with anything else in it, and a run made with other settings.
     """
     if path.exists() and not path.is_dir():
         raise RunError("run folder", str(path), "it is a file: choose another name")
-    settings = json.loads(json.dumps(asdict(config)))
     if (path / "config.json").exists():
-        before = _stored(path)["settings"]
+        before, settings = _stored(path)["settings"], _settings(config)
         for name in sorted(set(before) | set(settings)):
             if before.get(name) != settings.get(name):
                 remedy = f"it holds a run with {name} = {before.get(name)!r}, not {settings.get(name)!r}: "
@@ -64,7 +63,19 @@ def claim_folder(path: Path, config: RunConfig) -> None:
         return
     if path.exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         raise RunError("run folder", str(path), "it is not empty and holds no run: choose a new folder")
-    write_json(path / "config.json", {"settings": settings, "packages": {name: version(name) for name in PACKAGES}})
+
+
+def claim_folder(path: Path, config: RunConfig) -> None:
+    """Makes `path` the folder of the run `config`, where it is not yet. Raises `RunError` as `check_folder` does."""
+    check_folder(path, config)
+    if not (path / "config.json").exists():
+        packages = {name: version(name) for name in PACKAGES}
+        write_json(path / "config.json", {"settings": _settings(config), "packages": packages})
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return settings
 
 
 class Run:

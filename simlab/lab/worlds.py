@@ -1,13 +1,14 @@
 """A shop to run: the world that is asked for, and the history that the company starts from."""
 
-from dataclasses import asdict, fields
+from dataclasses import fields
+from functools import lru_cache
 
 import pyarrow as pa
 
 from simlab import datasets
 from simlab.errors import ConfigError
 from simlab.lab.config import RunConfig
-from simlab.settings import from_dict
+from simlab.settings import choose, from_dict
 from simlab.world.calibrate import CalibrationConfig, calibrate
 from simlab.world.history import make_history
 from simlab.world.presets import make_world, preset
@@ -25,21 +26,30 @@ def open_world(config: RunConfig) -> tuple[World, pa.Table]:
         world = make_world(settings, config.days)
         built_in = settings == preset("shop")
         return world, datasets.read_shop()["history"] if built_in else make_history(world)
-    ratings = datasets.load(config.data)
-    return calibrated(config, ratings), datasets.to_impressions(ratings)
+    choose("data set", config.data, {data.name: data for data in datasets.catalogue()})
+    changes = {name: value for name, value in config.world.items() if name != "n_users"}
+    return calibrated(config.data, config.seed, config.world.get("n_users"), tuple(sorted(changes.items())))
 
 
-def calibrated(config: RunConfig, ratings: datasets.Ratings) -> World:
-    """The world fitted to `ratings`; what the run changes must be a setting of the calibration (e.g. drift)."""
+@lru_cache(maxsize=2)
+def calibrated(
+    data: str, seed: int, n_users: int | None, changes: tuple[tuple[str, float | int], ...]
+) -> tuple[World, pa.Table]:
+    """The world fitted to the ratings of `data`, of `n_users` users or all, and these ratings as its history.
+
+    `changes` must be settings of the calibration, e.g. ("drift", 0.0). Why it remembers: fitting takes longer than a
+    run, and a notebook runs the same world several times.
+    """
     known = {field.name for field in fields(CalibrationConfig)} - {"seed"}
-    changes = dict(config.world)
-    n_users = changes.pop("n_users", None)
-    for name in changes:
+    for name, _ in changes:
         if name not in known:
-            remedy = f"a world calibrated to {config.data} takes: {', '.join(sorted(known | {'n_users'}))}"
+            remedy = f"a world calibrated to {data} takes: {', '.join(sorted(known | {'n_users'}))}"
             raise ConfigError("world setting", name, remedy)
-    observed = datasets.observed(ratings if n_users is None else datasets.sample(ratings, n_users), seed=config.seed)
-    return calibrate(observed, config=from_dict(CalibrationConfig, {**changes, "seed": config.seed}))
+    ratings = datasets.load(data)
+    if n_users is not None:
+        ratings = datasets.sample(ratings, n_users, seed=seed)
+    config = from_dict(CalibrationConfig, {**dict(changes), "seed": seed})
+    return calibrate(datasets.observed(ratings, seed=seed), config=config), datasets.to_impressions(ratings)
 
 
 def shop_tables() -> dict[str, pa.Table]:

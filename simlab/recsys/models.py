@@ -7,7 +7,6 @@ and drags the library into the server.
 import hashlib
 import io
 import json
-import os
 import shutil
 import zipfile
 from dataclasses import dataclass, fields
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from simlab.errors import ModelError
+from simlab.files import draft_of
 from simlab.schema import Bools, Floats, Ints, Requests
 from simlab.streams import uniforms
 
@@ -94,11 +94,8 @@ class FactorModel:
     """Users for whom there is a vector worth using; shape (n_users,)."""
 
     def __post_init__(self) -> None:
-        n_users, n_items = len(self.known), len(self.item_bias)
-        fits = self.user_vector.shape[:1] == (n_users,) and self.item_vector.shape == (
-            n_items,
-            self.user_vector.shape[1],
-        )
+        n_users, n_items, d = len(self.known), len(self.item_bias), self.user_vector.shape[-1]
+        fits = self.user_vector.shape == (n_users, d) and self.item_vector.shape == (n_items, d)
         if not fits:
             shapes = (self.user_vector.shape, self.item_vector.shape, self.item_bias.shape, self.known.shape)
             raise ModelError("shapes of a factor model", shapes, "give (users, d), (items, d), (items,) and (users,)")
@@ -147,7 +144,7 @@ def save_model(model: Model, folder: Path, card: dict[str, Any]) -> None:
         raise ModelError("model", type(model).__name__, f"store one of: {', '.join(KINDS)}")
     data = _to_bytes(model)
     head = {"format": FORMAT, "kind": kind, "sha256": hashlib.sha256(data).hexdigest(), "card": card}
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    draft = draft_of(folder)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     (draft / "arrays.npz").write_bytes(data)

@@ -21,6 +21,16 @@ RIPE_AFTER = 14
 
 _Z = 1.959964
 
+_RATES = {"click_rate": "impressions", "clicks_per_visit": "visits"}
+
+_COLUMNS = [
+    "first_day",
+    "visits",
+    "purchases",
+    *(f"{rate}{end}" for rate in _RATES for end in ("", "_low", "_high")),
+    "ripe",
+]
+
 
 def daily_metrics(impressions: pa.Table, feedback: pa.Table, catalogue: Catalogue, day: int) -> dict[str, float]:
     """What the company knows at the end of `day` from its IMPRESSIONS and the FEEDBACK that arrived.
@@ -78,10 +88,11 @@ def windows(log: EventLog, days: int = 7, until: int | None = None) -> pd.DataFr
     (`*_low`, `*_high`), purchases that came of its impressions so far, and `ripe`: whether all of those are in.
     """
     require("days in a window", days, days >= 1, "give a whole number from 1 up")
-    last = until if until is not None else max(log.days, default=-1)
+    last = max((day for day in log.days if until is None or day <= until), default=-1)
     rows = log.sql(
         f"""select day // {int(days)} * {int(days)} as first_day, user_id, count(*) as impressions,
-                   count(distinct request_id) as visits, sum(clicked::int) as clicks, sum(purchased::int) as purchases
+                   count(distinct request_id) as visits, sum(clicked::int)::bigint as clicks,
+                   sum(purchased::int)::bigint as purchases
             from impressions where day >= 0 group by all order by all""",
         until=last,
     )
@@ -89,9 +100,9 @@ def windows(log: EventLog, days: int = 7, until: int | None = None) -> pd.DataFr
     for first, part in rows.groupby("first_day"):
         row: dict[str, Any] = {"first_day": first, "visits": part["visits"].sum(), "purchases": part["purchases"].sum()}
         clicks = part["clicks"].to_numpy(float)
-        for name, unit in (("click_rate", "impressions"), ("clicks_per_visit", "visits")):
+        for name, unit in _RATES.items():
             value, error = ratio(clicks, part[unit].to_numpy(float))
             row |= {name: value, f"{name}_low": value - _Z * error, f"{name}_high": value + _Z * error}
         row["ripe"] = bool(last >= int(str(first)) + days - 1 + RIPE_AFTER)
         table.append(row)
-    return pd.DataFrame(table).set_index("first_day") if table else pd.DataFrame()
+    return pd.DataFrame(table, columns=_COLUMNS).set_index("first_day")

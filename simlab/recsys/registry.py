@@ -11,16 +11,20 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
 from simlab.errors import ModelError
+from simlab.files import draft_of
 from simlab.recsys.models import Model, load_model, save_model
 
 CHAMPION = "champion"
+
+RESERVED = ("history", "none")
+"""No versions: the folder of the history, and what slates say while there is no model."""
 
 
 class Registry:
@@ -31,19 +35,20 @@ class Registry:
 
     def register(self, model: Model, version: str, card: dict[str, Any]) -> None:
         """Stores a model under a new version. The same model again changes nothing; another one is a `ModelError`."""
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version) or version == "history":
-            raise ModelError("model version", version, "use letters, digits, dots, dashes and underscores")
-        folder = self.path / version
-        if not folder.exists():
-            save_model(model, folder, card)
-            return
-        with TemporaryDirectory() as draft:
-            save_model(model, Path(draft) / version, card)
-            same = _digest(Path(draft) / version) == _digest(folder)
-        if not same:
-            raise ModelError(
-                "model version", version, "it holds another model: a version never changes, take a new one"
-            )
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", version) or version in RESERVED:
+            remedy = f"use letters, digits, dots, dashes and underscores, at most 100, and not {' or '.join(RESERVED)}"
+            raise ModelError("model version", version, remedy)
+        draft = draft_of(self.path / version)
+        shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+        save_model(model, draft, card)
+        try:
+            draft.rename(self.path / version)  # fails where the version is there already
+        except OSError as error:
+            same = _digest(draft) == _digest(self.path / version)
+            shutil.rmtree(draft)
+            if not same:
+                remedy = "it holds another model: a version never changes, take a new one"
+                raise ModelError("model version", version, remedy) from error
 
     def versions(self) -> list[str]:
         """Every version, in alphabetical order."""
@@ -115,7 +120,7 @@ class Registry:
 
     def history(self, alias: str | None = None) -> list[dict[str, Any]]:
         """Every promotion and rollback, oldest first; those of one alias, or all."""
-        rows = [json.loads(file.read_text()) for file in sorted((self.path / "history").glob("*.json"))]
+        rows = [_row(file) for file in sorted((self.path / "history").glob("*.json"))]
         return [row for row in rows if alias in (None, row["alias"])]
 
     def table(self) -> pd.DataFrame:
@@ -135,7 +140,9 @@ class Registry:
     def _append(self, row: dict[str, Any]) -> None:
         folder = self.path / "history"
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{os.getpid()}.tmp"
+        draft = draft_of(folder / "row")
+        # Left by a killed process, the draft may be a second name of a row, and writing to it would change the row.
+        draft.unlink(missing_ok=True)
         draft.write_text(json.dumps(row, indent=1, sort_keys=True) + "\n")
         number = len(list(folder.glob("*.json")))
         while True:
@@ -148,6 +155,14 @@ class Registry:
         draft.unlink()
 
 
+def _row(file: Path) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:
+        raise ModelError("history of models", str(file), "it is damaged: put it back") from error
+    return row
+
+
 def _digest(folder: Path) -> str:
-    parts = [(folder / name).read_bytes() for name in ("arrays.npz", "model.json")]
+    parts = [file.read_bytes() for file in (folder / "arrays.npz", folder / "model.json") if file.exists()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

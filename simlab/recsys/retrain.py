@@ -3,6 +3,7 @@
 Policies that look at the report of the day before (on drift, on a drop) join when there is a monitor to report.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,9 +61,9 @@ def parse_policy(text: str) -> RetrainPolicy:
     >>> parse_policy("scheduled:14")
     Scheduled(every=14)
     """
-    name, _, number = text.partition(":")
     if text == "never":
         return Never()
-    if name == "scheduled" and number.isascii() and number.isdigit() and int(number) >= 1:
-        return Scheduled(every=int(number))
+    scheduled = re.fullmatch("scheduled:0*([1-9][0-9]{0,5})", text)
+    if scheduled:
+        return Scheduled(every=int(scheduled[1]))
     raise ConfigError("retrain policy", text, 'give "never", or "scheduled:14" for every 14 days')

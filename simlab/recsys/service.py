@@ -20,16 +20,16 @@ class Service:
     """Answers requests with the model that is deployed. It holds one model at a time and no shopper's state."""
 
     def __init__(self, catalogue: Catalogue, fallback: PopularityModel) -> None:
+        """Raises `ModelError` where the fallback does not fit the catalogue."""
         self.catalogue = catalogue
+        self._check(fallback, "the fallback")
         self.fallback = fallback
         self.version = NO_MODEL
         self._model: Recommender = fallback
 
     def deploy(self, model: Recommender, version: str) -> None:
         """Serves `model` from now on. Raises `ModelError` where it does not fit; then the old one goes on."""
-        if model.n_items > len(self.catalogue):
-            remedy = f"the catalogue has {len(self.catalogue)} items: deploy a model trained on it"
-            raise ModelError(f"items of {version}", model.n_items, remedy)
+        self._check(model, version)
         self._model, self.version = model, version
 
     def recommend(self, requests: Requests) -> Slates:
@@ -57,8 +57,11 @@ class Service:
             arm=Labels.constant("champion", len(requests)),
         )
 
+    def _check(self, model: Recommender, name: str) -> None:
+        if model.n_items > len(self.catalogue):
+            remedy = f"the catalogue has {len(self.catalogue)} items: deploy a model trained on it"
+            raise ModelError(f"items of {name}", model.n_items, remedy)
+
     def _rank(self, model: Recommender, requests: Requests) -> Ints:
-        n_items = model.n_items
-        allowed: Bools = self.catalogue.on_sale(requests.day)[:n_items]
-        exclude = requests.exclude[requests.exclude[:, 1] < n_items]
-        return top_n(model.scores(requests), requests.n, allowed, exclude)
+        allowed: Bools = self.catalogue.on_sale(requests.day)[: model.n_items]
+        return top_n(model.scores(requests), requests.n, allowed, requests.exclude)

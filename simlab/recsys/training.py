@@ -191,7 +191,7 @@ def _described(met: Bools, labels: tuple[Labels, ...]) -> csr_matrix:
 def on_grid(factors: Floats) -> Floats:
     """Factors as multiples of 2**-16, so that scores are exact.
 
-    Products of such numbers are multiples of 2**-32, and sums of those below 2**20 need no rounding in double precision:
+    Products of such numbers are multiples of 2**-32, and their sums below 2**20 need no rounding in double precision:
     a score is the same on every processor, with any number of threads, alone and in a batch.
 
     >>> on_grid(np.array([0.1])).tolist()

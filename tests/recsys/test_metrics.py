@@ -202,6 +202,8 @@ def test_coverage_counts_each_item_once() -> None:
     assert metrics.coverage(np.empty(0, dtype=np.int64), 10) == 0
     with pytest.raises(ConfigError, match="item_id: 10"):
         metrics.coverage(np.array([10]), 10)
+    with pytest.raises(ConfigError, match="n_items: 0"):
+        metrics.coverage(np.empty(0, dtype=np.int64), 0)
 
 
 def test_click_rate() -> None:

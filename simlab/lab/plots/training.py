@@ -1,14 +1,12 @@
 """What a model learns from, and how offline marks compare with the truth."""
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from simlab.lab.plots.style import CYCLE, FAINT, INK, QUIET, SEEN, TRUTH, Z95, label_lines, percent, sheet
+from simlab.lab.plots.style import CYCLE, FAINT, GUESS, INK, QUIET, SEEN, TRUTH, Z95, label_lines, percent, sheet
 
 HELD_BACK = CYCLE[1]
 """Days that a model may not learn from."""
@@ -89,21 +87,33 @@ def _dots(axes: Axes, values: pd.Series, colour: str, label: str, half: pd.Serie
     axes.grid(axis="y", visible=False)
 
 
-def sweep(
-    settings: Sequence[float], offline: Sequence[float], true: Sequence[float], *, setting: str, metric: str
-) -> Figure:
-    """Offline marks and the truth over one setting, each as a share of its best value; the title names both peaks."""
-    lines: Mapping[str, npt.NDArray[np.float64]] = {metric: np.asarray(offline), "true clicks": np.asarray(true)}
-    peaks = {name: settings[int(np.argmax(line))] for name, line in lines.items()}
-    title = f"{setting}: {metric} is best at {peaks[metric]:g}, true clicks at {peaks['true clicks']:g}"
+def sweep(table: pd.DataFrame, metric: str, *, guess: float | None = None) -> Figure:
+    """Offline marks and the truth over one setting, each as a share of its best value; the title names both peaks.
+
+    `table` is indexed by the setting, whose name is the index's, with the columns `offline`, `error` (its standard error)
+    and `true`. `guess` is where the reader expects the best.
+    """
+    names = {"offline": metric, "true": "true clicks"}
     colours = {metric: SEEN, "true clicks": TRUTH}
-    with sheet(title, size=(9.5, 4.4)) as (figure, (axes,)):
-        ends = {}
-        for (name, line), marker in zip(lines.items(), "so", strict=True):
-            shares = line / line.max()
-            axes.plot(range(len(settings)), shares, marker=marker, color=colours[name])
-            ends[name] = (len(settings) - 1.0, float(shares[-1]))
-        axes.set_xticks(range(len(settings)), [f"{value:g}" for value in settings])
-        axes.set(xlabel=setting, ylabel="share of the highest value")
+    peaks = {column: table.index[int(np.argmax(table[column]))] for column in names}
+    title = f"{table.index.name}: {metric} is best at {peaks['offline']:g}, true clicks at {peaks['true']:g}"
+    place, values = np.arange(len(table)), table.index.to_numpy(dtype=np.float64)
+    with sheet(title, size=(9.5, 4.6)) as (figure, (axes,)):
+        for (column, name), marker in zip(names.items(), "so", strict=True):
+            shares = table[column] / table[column].max()
+            axes.plot(place, shares, marker=marker, color=colours[name])
+        half = Z95 * table["error"] / table["offline"].max()
+        offline = table["offline"] / table["offline"].max()
+        axes.fill_between(place, offline - half, offline + half, color=SEEN, alpha=0.15, linewidth=0)
+        if guess is not None:
+            x = float(np.interp(guess, values, place))
+            axes.axvline(x, color=GUESS, linestyle=":", linewidth=2)
+            axes.annotate(
+                "your guess", (x, 0.02), xycoords=("data", "axes fraction"), xytext=(6, 0), textcoords="offset points",
+                color=GUESS, fontweight="bold",
+            )  # fmt: skip
+        axes.set_xticks(place, [f"{value:g}" for value in values])
+        axes.set(xlabel=str(table.index.name), ylabel="share of the highest value")
+        ends = {name: (float(place[-1]), float(table[c].iloc[-1] / table[c].max())) for c, name in names.items()}
         label_lines(axes, ends, colours)
     return figure

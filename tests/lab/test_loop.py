@@ -1,0 +1,267 @@
+"""The ring: the same settings give the same run, whatever is killed, permuted or threaded; and its lessons hold."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simlab.errors import ConfigError, RunError
+from simlab.lab.config import RunConfig
+from simlab.lab.loop import open_ring, run
+from simlab.lab.oracle import Oracle
+from simlab.lab.run import Run, load_run
+from simlab.recsys.training import TrainingConfig
+from simlab.schema import to_impressions
+from simlab.world.history import answer
+from simlab.world.users import visits
+
+SMALL = {"n_users": 200, "n_items": 60, "history_days": 21, "new_items_per_week": 2}
+CONFIG = RunConfig(days=8, retrain="scheduled:3", seed=7, world=SMALL)
+
+GOLDEN = "b8f25f47f142b65be5a003939b376d7684b04cf3fc80d460a5fca17a59faad30"
+"""Digest of the log of CONFIG. It changes when anything that a learner sees changes; then say so in CHANGELOG.md."""
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Every file of a run folder."""
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """An unbroken run."""
+    return run(CONFIG, out=tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_the_same_settings_give_the_same_folder(whole: Run, tmp_path: Path) -> None:
+    """Twice the same: log, models, history of promotions, metrics and truth, byte for byte."""
+    again = run(CONFIG, out=tmp_path / "again")
+    assert contents(again.path) == contents(whole.path)
+    assert again.log.digest() == whole.log.digest()
+
+
+def test_the_golden_run(whole: Run) -> None:
+    """A change of behaviour is never an accident."""
+    assert whole.log.digest() == GOLDEN
+
+
+def test_other_seeds_give_other_runs(whole: Run, tmp_path: Path) -> None:
+    """The digest can tell runs apart."""
+    other = run(RunConfig(days=8, retrain="scheduled:3", seed=8, world=SMALL), out=tmp_path / "other")
+    assert other.log.digest() != whole.log.digest()
+
+
+def test_a_longer_run_begins_with_the_shorter_one(whole: Run, tmp_path: Path) -> None:
+    """Days to come change nothing of days past."""
+    longer = run(RunConfig(days=11, retrain="scheduled:3", seed=7, world=SMALL), out=tmp_path / "longer")
+    assert longer.log.digest(until=7) == whole.log.digest()
+
+
+KILLER = """
+import os, sys
+limit, seen = int(sys.argv[1]), 0
+for name in ("replace", "rename", "link"):
+    def dying(*args, real=getattr(os, name), **others):
+        global seen
+        seen += 1
+        if seen == limit:
+            os.kill(os.getpid(), 9)
+        return real(*args, **others)
+    setattr(os, name, dying)
+from tests.lab.test_loop import CONFIG
+from simlab.lab.loop import run
+run(CONFIG, out=sys.argv[2])
+"""
+
+
+def killed_and_resumed(out: Path, step: int) -> bool:
+    """Kills a run, with kill -9, as it is about to put its file number `step` in place; then resumes it here.
+
+    Returns whether it was killed, which it is not where it has fewer files.
+    """
+    child = subprocess.run([sys.executable, "-c", KILLER, str(step), str(out)], check=False, cwd=Path.cwd())
+    assert child.returncode in (0, -9)
+    if out.exists():
+        run(CONFIG, out=out)
+    return child.returncode == -9
+
+
+@pytest.mark.parametrize("step", [1, 3, 6, 14, 27])
+def test_a_killed_run_ends_as_an_unbroken_one(step: int, whole: Run, tmp_path: Path) -> None:
+    """Killed before any of its files appears, and resumed: the same folder in the end."""
+    assert killed_and_resumed(tmp_path / "run", step)
+    assert contents(run(CONFIG, out=tmp_path / "run").path) == contents(whole.path)
+
+
+@pytest.mark.soak
+def test_a_run_killed_anywhere_ends_as_an_unbroken_one(whole: Run, tmp_path: Path) -> None:
+    """The same for every file that a run writes, and for three kills one after the other."""
+    step = 1
+    while killed_and_resumed(tmp_path / str(step), step):
+        assert contents(run(CONFIG, out=tmp_path / str(step)).path) == contents(whole.path), step
+        step += 1
+    assert step > 30
+    for often in (9, 5, 4):
+        subprocess.run([sys.executable, "-c", KILLER, str(often), str(tmp_path / "often")], check=False)
+    assert contents(run(CONFIG, out=tmp_path / "often").path) == contents(whole.path)
+
+
+DIGEST = "import sys; from tests.lab.test_loop import CONFIG; from simlab import run; print(run(CONFIG).log.digest())"
+
+
+@pytest.mark.parametrize(("kernel", "threads"), [("Haswell", "1"), ("SkylakeX", "2")])
+def test_processor_and_threads_change_nothing(kernel: str, threads: str, whole: Run) -> None:
+    """The closed loop amplifies a flipped rank; other matrix kernels and other numbers of threads flip none."""
+    environment = os.environ | {"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": threads}
+    child = subprocess.run(
+        [sys.executable, "-c", DIGEST], check=True, capture_output=True, text=True, env=environment, cwd=Path.cwd()
+    )
+    assert child.stdout.strip() == whole.log.digest()
+
+
+def test_the_order_of_requests_changes_nobody_s_outcome(whole: Run) -> None:
+    """Permuted requests get the same slates and the same answers, row by row."""
+    ring = open_ring(CONFIG, whole.path)
+    requests = visits(ring.world, 5, 10)
+    order = np.argsort(-requests.user_id, kind="stable")
+    tables = []
+    for asked in (requests, requests.take(order)):
+        slates = ring.service.recommend(asked)
+        table = to_impressions(slates, answer(ring.world, ring.oracle.state(5), slates))
+        tables.append(table.sort_by("impression_id"))
+    assert tables[0].equals(tables[1])
+
+
+def test_what_the_company_logs_is_what_came_of_it(whole: Run) -> None:
+    """Purchases that were pending arrive on their day, once; none is lost on the way from the world to the log."""
+    world = whole.world
+    oracle = Oracle(world)
+    ring = open_ring(CONFIG, whole.path)
+    bought = whole.log.sql(
+        "select count(*) as n, max(purchase_day) as last from impressions where purchased and day >= 0"
+    )
+    table = ring.pending.to_pandas()
+    assert (table["purchase_day"] >= CONFIG.days).all()
+    expected = 0.0
+    for day in range(CONFIG.days):
+        expected += whole.metrics["true_purchases_per_visit"][day] * whole.metrics["visits"][day]
+    pending = (
+        table["impression_id"] > whole.log.sql("select max(impression_id) m from impressions where day < 0")["m"][0]
+    ).sum()
+    assert bought["last"][0] < CONFIG.days
+    total = bought["n"][0] + pending
+    assert abs(total - expected) < 4 * np.sqrt(expected)
+    assert oracle.state(0).day == 0
+
+
+def test_metrics_have_a_row_a_day_and_weeks_add_up(whole: Run) -> None:
+    """Sums are summed, means weighted by visits; the truth stands beside what is seen."""
+    metrics, weeks = whole.metrics, whole.weeks()
+    assert metrics.index.tolist() == list(range(8))
+    assert weeks["visits"].sum() == metrics["visits"].sum()
+    np.testing.assert_allclose(
+        (weeks["true_clicks_per_visit"] * weeks["visits"]).sum(),
+        (metrics["true_clicks_per_visit"] * metrics["visits"]).sum(),
+    )
+    assert (metrics["share_of_best"] <= 1).all()
+    assert metrics["retrained"].tolist() == [1, 0, 0, 1, 0, 0, 1, 0]
+    assert whole.finished
+
+
+def test_a_run_is_read_from_its_folder(whole: Run) -> None:
+    """load_run finds what run made."""
+    again = load_run(whole.path)
+    assert again.config == CONFIG
+    assert again.metrics.equals(whole.metrics)
+    assert [row["version"] for row in again.registry.history("champion")] == [
+        "lightfm-day00000",
+        "lightfm-day00003",
+        "lightfm-day00006",
+    ]
+
+
+def test_a_folder_with_other_settings_or_other_things_is_refused(whole: Run, tmp_path: Path) -> None:
+    """Nothing that lies there is touched, and the error names what differs."""
+    with pytest.raises(RunError, match="days = 8, not 9"):
+        run(RunConfig(days=9, retrain="scheduled:3", seed=7, world=SMALL), out=whole.path)
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="holds no run"):
+        run(CONFIG, out=tmp_path)
+    with pytest.raises(RunError, match="it is a file"):
+        run(CONFIG, out=tmp_path / "letter.txt")
+    with pytest.raises(RunError, match="no run in it"):
+        load_run(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"preset": "shopp"}, "preset: 'shopp'"),
+        ({"data": "netflix"}, "data set: 'netflix'"),
+        ({"days": 0}, "days: 0"),
+        ({"days": -3}, "days: -3"),
+        ({"days": 2.5}, "RunConfig.days: 2.5"),
+        ({"dayz": 3}, "'dayz' will not do; did you mean 'days'"),
+        ({"retrain": "sometimes"}, "retrain policy: 'sometimes'"),
+        ({"retrain": "scheduled:0"}, "scheduled:0"),
+        ({"seed": -1}, "seed: -1"),
+        ({"world": {"n_users": 0}}, "n_users: 0"),
+        ({"world": {"n_user": 10}}, "n_user"),
+        ({"world": {"n_items": 5}}, "n_positions: 10"),
+        ({"training": {"algorithm": "lightfn"}}, "algorithm: 'lightfn'"),
+    ],
+)
+def test_settings_that_will_not_do_are_named_before_anything_is_written(
+    settings: dict[str, object], named: str, tmp_path: Path
+) -> None:
+    """The error says which setting and which value; no folder appears."""
+    with pytest.raises(ConfigError) as caught:
+        run(out=tmp_path / "run", **settings)  # type: ignore[arg-type]
+    assert named in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def value(path: Path, seed: int, algorithm: str, retrain: str, days: int, last: int = 0) -> float:
+    """True clicks a visit over the days from `last` days before the end (0: all days)."""
+    training = TrainingConfig(algorithm=algorithm)
+    done = run(
+        RunConfig(days=days, retrain=retrain, seed=seed, training=training), out=path / f"{seed}-{algorithm}-{retrain}"
+    )
+    metrics = done.metrics.iloc[-last:]
+    return float(np.average(metrics["true_clicks_per_visit"], weights=metrics["visits"]))
+
+
+def test_learning_beats_counting_beats_chance(tmp_path: Path) -> None:
+    """True value per visit on the default shop: LightFM > popularity > random, each by a wide margin."""
+    random, popular, learnt = (value(tmp_path, 3, name, "never", 7) for name in ("random", "popularity", "lightfm"))
+    assert popular > 1.5 * random
+    assert learnt > 1.3 * popular
+
+
+def test_a_retrained_model_is_worth_more_by_day_60(tmp_path: Path) -> None:
+    """True value per visit in the last two weeks of 60 days: scheduled:14 > never by at least 4 %."""
+    never, often = (value(tmp_path, 3, "lightfm", policy, 60, last=14) for policy in ("never", "scheduled:14"))
+    assert often > 1.04 * never
+
+
+@pytest.mark.soak
+def test_the_lessons_hold_over_20_seeds(tmp_path: Path) -> None:
+    """Both lessons for each of 20 seeds; the margins are printed for the closing note."""
+    for seed in range(20):
+        of = {name: value(tmp_path, seed, name, "never", 60) for name in ("random", "popularity", "lightfm")}
+        never, often = (value(tmp_path, seed, "lightfm", policy, 60, last=14) for policy in ("never", "scheduled:14"))
+        print(
+            f"seed {seed:2}",
+            *(f"{name} {clicks:.3f}" for name, clicks in of.items()),
+            f"day 46-59: {never:.3f} {often:.3f}",
+        )
+        assert of["lightfm"] > 1.2 * of["popularity"] > 1.2 * 1.2 * of["random"], seed
+        assert often > 1.02 * never, seed

@@ -1,0 +1,383 @@
+"""The public laws: every part of simlab keeps them, and each bites on a part that was broken on purpose."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simlab.recsys.models import KINDS, FactorModel, Model, PopularityModel, RandomModel
+from simlab.recsys.service import Service
+from simlab.schema import NEVER, NO_ITEM, Bools, Catalogue, Floats, Ints, Labels, Outcomes, Requests, Slates
+from simlab.streams import stream, uniforms
+from simlab.testing import check_recommender, check_response, check_slates
+from simlab.world.history import plackett_luce
+from simlab.world.presets import make_world, preset
+from simlab.world.response import Chances, Preferences, ResponseConfig, chances, draws, respond
+
+N_ITEMS, N_USERS = 37, 50
+
+
+def some_requests(n: int = 4) -> Requests:
+    """Sixty visits, some of one user, some of users beyond the models' tables, some with exclusions."""
+    rng = stream(1, "test requests")
+    return Requests(
+        day=3,
+        user_id=rng.integers(0, N_USERS + 10, 60),
+        visit=rng.integers(0, 3, 60),
+        n=n,
+        exclude=np.column_stack([rng.integers(0, 60, 40), rng.integers(0, N_ITEMS, 40)]),
+    )
+
+
+def some_factors() -> FactorModel:
+    rng = stream(2, "test factors")
+    return FactorModel(
+        user_vector=rng.normal(size=(N_USERS, 16)),
+        item_vector=rng.normal(size=(N_ITEMS, 16)),
+        item_bias=rng.normal(size=N_ITEMS),
+        known=rng.random(N_USERS) < 0.8,
+    )
+
+
+MODELS: dict[str, Model] = {
+    "random": RandomModel(seed=5, n_items=N_ITEMS),
+    "popularity": PopularityModel(score=np.arange(N_ITEMS, dtype=np.float64)),
+    "factor": some_factors(),
+}
+
+
+def test_every_kind_of_model_is_tried() -> None:
+    """A kind that is added to simlab is added here."""
+    assert MODELS.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_model_keeps_the_laws(kind: str) -> None:
+    """Finite, repeatable, independent of order and company, the same after storing."""
+    check_recommender(MODELS[kind], some_requests())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd:
+    """A model made of two functions, to be broken one at a time."""
+
+    score: Callable[[Requests], Floats]
+    know: Callable[[Ints], Bools]
+
+    @property
+    def n_items(self) -> int:
+        return N_ITEMS
+
+    def scores(self, requests: Requests) -> Floats:
+        return self.score(requests)
+
+    def knows(self, user_id: Ints) -> Bools:
+        return self.know(user_id)
+
+
+def fair(requests: Requests) -> Floats:
+    return np.outer(requests.user_id + 1.0, np.arange(N_ITEMS))
+
+
+def everybody(user_id: Ints) -> Bools:
+    return np.ones(len(user_id), dtype=bool)
+
+
+def with_a_hole(requests: Requests) -> Floats:
+    table = fair(requests)
+    table[7:8, 3] = np.nan
+    return table
+
+
+def greedy(requests: Requests) -> Floats:
+    table = fair(requests)
+    requests.user_id[:] = 0
+    return table
+
+
+def counting() -> Callable[[Requests], Floats]:
+    calls: list[int] = []
+
+    def score(requests: Requests) -> Floats:
+        calls.append(1)
+        return fair(requests) + len(calls)
+
+    return score
+
+
+BROKEN_SCORES: dict[str, Callable[[Requests], Floats]] = {
+    "shape": lambda requests: fair(requests)[:, 1:],
+    "doubles": lambda requests: fair(requests).astype(np.float32),
+    "finite: broken at request 7, item 3": with_a_hole,
+    "requests.user_id was changed": greedy,
+    "asked again": counting(),
+    "the order of requests": lambda requests: fair(requests) + np.arange(len(requests))[:, None],
+    "a few requests fare as in the whole": lambda requests: fair(requests) + len(requests),
+    "a request alone": lambda requests: fair(requests) + (len(requests) == 1),
+    "no requests, no scores": lambda requests: fair(requests) if len(requests) else np.empty((0, 1)),
+}
+
+
+@pytest.mark.parametrize("law", BROKEN_SCORES)
+def test_broken_scores_are_found(law: str) -> None:
+    """Each way of scoring wrongly fails the law it breaks, which is named."""
+    check_recommender(Odd(score=fair, know=everybody), some_requests())
+    with pytest.raises(AssertionError, match=law):
+        check_recommender(Odd(score=BROKEN_SCORES[law], know=everybody), some_requests())
+
+
+@pytest.mark.parametrize(
+    ("law", "know"),
+    [
+        ("knows is True or False for each", lambda user_id: np.ones(len(user_id))),
+        ("knows is True or False for each", lambda user_id: np.ones(1, dtype=bool)),
+        (r"the order of requests changes nothing \(knows\)", lambda user_id: np.arange(len(user_id)) > 5),
+        (r"a request alone fares as in company \(knows\)", lambda user_id: np.full(len(user_id), len(user_id) > 1)),
+    ],
+)
+def test_a_broken_knows_is_found(law: str, know: Callable[[Ints], Bools]) -> None:
+    """It has one True or False a request, by the user alone."""
+    with pytest.raises(AssertionError, match=law):
+        check_recommender(Odd(score=fair, know=know), some_requests())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubling(PopularityModel):
+    """Made again from what is stored, it doubles its scores once more."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "score", 2 * self.score)
+
+
+def test_what_does_not_survive_storing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new kind that comes back from its file as something else fails, with the first place that differs."""
+    monkeypatch.setitem(KINDS, "doubling", Doubling)
+    with pytest.raises(
+        AssertionError, match="a stored model scores the same, bit for bit: broken at request 0, item 1"
+    ):
+        check_recommender(Doubling(score=np.arange(N_ITEMS, dtype=np.float64)), some_requests())
+
+
+def a_catalogue(n_items: int = N_ITEMS, n_later: int = 5) -> Catalogue:
+    """Items of one price; the last `n_later` are launched on day 9."""
+    return Catalogue(
+        name=tuple(f"item {i}" for i in range(n_items)),
+        category=Labels.constant("toys", n_items),
+        brand=Labels.constant("Alder", n_items),
+        price=np.ones(n_items),
+        margin=np.full(n_items, 0.3),
+        launch_day=np.where(np.arange(n_items) < n_items - n_later, -5, 9),
+    )
+
+
+def some_slates() -> Slates:
+    service = Service(a_catalogue(), PopularityModel(score=np.arange(N_ITEMS, dtype=np.float64)))
+    service.deploy(some_factors(), "factor-1")
+    return service.recommend(some_requests())
+
+
+def test_the_service_and_the_old_shop_show_lawful_slates() -> None:
+    """Both are tried, with exclusions, users no model knows, and slates that run out of items."""
+    check_slates(some_slates(), a_catalogue())
+    few = Service(a_catalogue(3, 0), PopularityModel(score=np.ones(3)))
+    crowded = replace(some_requests(3), exclude=np.array([[4, 0], [4, 2]]))
+    assert NO_ITEM in few.recommend(crowded).item_id
+    check_slates(few.recommend(crowded), a_catalogue(3, 0))
+    world = make_world(preset("shop", n_users=80, n_items=40), 1)
+    requests = replace(some_requests(), exclude=np.empty((0, 2), dtype=np.int64))
+    luck = uniforms(1, "old shop", rows=np.arange(60), n=40)
+    check_slates(plackett_luce(np.ones(40), requests, luck=luck), world.catalogue)
+
+
+def changed(table: Any, row: int, position: int, value: float) -> Any:
+    copy = table.copy()
+    copy[row, position] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("law", "field", "value"),
+    [
+        ("items are those of the catalogue, .*: broken at request 2, position 1", "item_id", N_ITEMS),
+        ("items are those of the catalogue", "item_id", -2),
+        ("only what is on sale on day 3 .*: broken at request 2, position 1", "item_id", N_ITEMS - 1),
+        (r"propensities lie in \(0, 1\]: broken at request 2, position 1", "propensity", 0.0),
+        ("propensities lie in", "propensity", 1.5),
+        ("propensities lie in", "propensity", np.nan),
+        ("sources are those of the schema", "source", 4),
+        ("sources are those of the schema", "source", -1),
+    ],
+)
+def test_a_broken_place_of_a_slate_is_found(law: str, field: str, value: float) -> None:
+    """One place out of 240 is enough, and it is named."""
+    slates = some_slates()
+    with pytest.raises(AssertionError, match=law):
+        check_slates(replace(slates, **{field: changed(getattr(slates, field), 2, 1, value)}), a_catalogue())
+
+
+def test_an_item_shown_twice_is_found() -> None:
+    """Repeats are named by position and request; empty places may repeat."""
+    slates = some_slates()
+    twice = changed(slates.item_id, 2, 3, slates.item_id[2, 0])
+    with pytest.raises(AssertionError, match=r"twice in a slate \(position 3\): broken at request 2"):
+        check_slates(replace(slates, item_id=twice), a_catalogue())
+    check_slates(replace(slates, item_id=np.full_like(slates.item_id, NO_ITEM)), a_catalogue())
+
+
+def test_an_excluded_item_is_found() -> None:
+    """What was excluded for one request may be shown to others, and an empty place is no item."""
+    slates = some_slates()
+    item = int(slates.item_id[5, 2])
+    unwanted = replace(slates.requests, exclude=np.array([[5, NO_ITEM], [5, item]]))
+    with pytest.raises(AssertionError, match=f"nothing excluded is shown: broken at request 5, item {item}"):
+        check_slates(replace(slates, requests=unwanted), a_catalogue())
+
+
+def test_slates_of_another_shape_or_without_words_are_found() -> None:
+    """Every column covers every slate."""
+    slates = some_slates()
+    changes: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("item_id has the shape", {"item_id": slates.item_id[:, 1:]}),
+        ("propensity has the shape", {"propensity": slates.propensity[1:]}),
+        ("model_version names each of 60", {"model_version": Labels.constant("m", 59)}),
+        ("arm has a word", {"arm": Labels(codes=np.ones(60, dtype=np.int64), names=("champion",))}),
+    )
+    for law, change in changes:
+        with pytest.raises(AssertionError, match=law):
+            check_slates(replace(slates, **change), a_catalogue())
+
+
+CONFIG = ResponseConfig(base=-0.5, purchase_base=-0.2, purchase_scale=0.6, rating_share=0.7)
+N_ROWS, N = 20_000, 4
+
+Respond = Callable[[Preferences, Outcomes], Outcomes]
+
+
+def a_crowd() -> tuple[Preferences, Floats]:
+    rng = stream(3, "test crowd")
+    crowd = Preferences(
+        utility=rng.normal(0, 1.5, (N_ROWS, N)),
+        patience=rng.uniform(0.6, 1.0, N_ROWS),
+        shown=rng.random((N_ROWS, N)) < 0.95,
+    )
+    return crowd, uniforms(4, "test luck", rows=np.arange(N_ROWS), n=draws(N))
+
+
+def tried(change: Respond | None = None, form: Callable[[Chances], Chances] | None = None) -> None:
+    """Runs the laws over simlab's own response, whose outcomes or closed form were changed."""
+
+    def closed(preferences: Preferences) -> Chances:
+        p = chances(preferences, CONFIG)
+        return form(p) if form else p
+
+    def sampled(preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
+        outcomes = respond(preferences, CONFIG, day=day, luck=luck)
+        return change(preferences, outcomes) if change else outcomes
+
+    crowd, luck = a_crowd()
+    check_response(crowd, luck, chances=closed, respond=sampled, day=3)
+
+
+def test_the_position_based_response_keeps_the_laws() -> None:
+    """Looks, clicks and purchases of 20,000 slates, as they are written in `world.response`."""
+    crowd, luck = a_crowd()
+    check_response(crowd, luck, chances=partial(chances, config=CONFIG), respond=partial(respond, config=CONFIG), day=3)
+    tried()
+
+
+@pytest.mark.parametrize(
+    ("law", "form"),
+    [
+        (r"P\(clicked\) is a probability", lambda p: replace(p, clicked=p.clicked * 3)),
+        (r"P\(clicked\) is at most P\(examined\)", lambda p: replace(p, clicked=(p.clicked + 9) / 10)),
+        (r"P\(purchased\) is at most P\(clicked\)", lambda p: replace(p, purchased=p.examined)),
+        (r"P\(examined\) is 0 where nothing is shown", lambda p: replace(p, examined=np.ones_like(p.examined))),
+        (r"P\(purchased\) has the shape", lambda p: replace(p, purchased=p.purchased[:, 1:])),
+        (
+            "clicked is as frequent .* position 0",
+            lambda p: replace(p, clicked=p.clicked * 0.95, purchased=p.purchased / 2),
+        ),
+        ("purchased is as frequent", lambda p: replace(p, purchased=p.purchased * 0.9)),
+        ("chance 0 never happens", lambda p: replace(p, purchased=p.purchased * 0)),
+    ],
+)
+def test_a_broken_closed_form_is_found(law: str, form: Callable[[Chances], Chances]) -> None:
+    """Formulas that are no probabilities, or 5 % wrong, or of another model."""
+    with pytest.raises(AssertionError, match=law):
+        tried(form=form)
+
+
+def someone_else_decides(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
+    """Who comes right after an impatient shopper gives the rating 1."""
+    impatient = np.roll(preferences.patience, 1) < 0.8
+    rating = np.where((outcomes.rating > 0) & impatient[:, None], 1, outcomes.rating)
+    return replace(outcomes, rating=rating)
+
+
+def short_sighted(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
+    """Below the top, only what will be clicked is looked at."""
+    return replace(outcomes, examined=np.where(np.arange(N) == 0, outcomes.examined, outcomes.clicked))
+
+
+def late(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
+    return replace(outcomes, purchase_day=np.where(outcomes.purchased, 2, NEVER))
+
+
+def rated(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
+    return replace(outcomes, rating=np.full_like(outcomes.rating, 3))
+
+
+@pytest.mark.parametrize(
+    ("law", "change"),
+    [
+        ("only what is shown is looked at", lambda p, o: replace(o, examined=np.ones_like(o.examined))),
+        ("only what is looked at is clicked", lambda p, o: replace(o, clicked=~o.examined)),
+        ("only what is clicked is bought", lambda p, o: replace(o, purchased=o.examined)),
+        ("purchases come on day 3 or later", late),
+        ("what is not bought is bought NEVER", lambda p, o: replace(o, purchase_day=np.full_like(o.rating, 5))),
+        ("only what is bought is rated", rated),
+        (r"ratings are 1 \.\. 5", lambda p, o: replace(o, rating=o.rating * 2)),
+        ("rating has the shape", lambda p, o: replace(o, rating=o.rating[1:])),
+        ("examined is as frequent .* position 1", short_sighted),
+        ("the order of requests changes nobody's answer", someone_else_decides),
+    ],
+)
+def test_a_broken_sampler_is_found(law: str, change: Respond) -> None:
+    """Answers out of order, out of range, out of time, too rare, or decided by someone else's row."""
+    with pytest.raises(AssertionError, match=law):
+        tried(change)
+
+
+def test_luck_of_its_own_and_meddling_are_found() -> None:
+    """A sampler that draws for itself answers otherwise when asked again; one that writes into its input is caught."""
+    crowd, luck = a_crowd()
+    rng = stream(5, "a hidden generator")
+
+    def drawing(preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
+        return respond(preferences, CONFIG, day=day, luck=rng.random(luck.shape))
+
+    def meddling(preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
+        preferences.utility[:] += 1
+        return respond(preferences, CONFIG, day=day, luck=luck)
+
+    closed = partial(chances, config=CONFIG)
+    with pytest.raises(AssertionError, match="asked again, shoppers answer the same"):
+        check_response(crowd, luck, chances=closed, respond=drawing)
+    with pytest.raises(AssertionError, match="leaves its input alone"):
+        check_response(crowd, luck, chances=closed, respond=meddling)
+
+
+def test_a_crowd_answers_as_each_of_them_would() -> None:
+    """A sampler that looks at how many are there breaks the law of company, though order does not matter to it."""
+    crowd, luck = a_crowd()
+
+    def herding(preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
+        outcomes = respond(preferences, CONFIG, day=day, luck=luck)
+        few = len(luck) < N_ROWS
+        return replace(outcomes, rating=np.where(few & (outcomes.rating > 0), 5, outcomes.rating))
+
+    with pytest.raises(AssertionError, match=r"who else is there \(rating\)"):
+        check_response(crowd, luck, chances=partial(chances, config=CONFIG), respond=herding)
