@@ -4,12 +4,15 @@ Why: a run may be killed at any moment, and what it leaves must be readable or a
 a power cut: nothing is forced to the disk here.)
 """
 
+import atexit
 import contextlib
 import fcntl
+import functools
 import io
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simlab.errors import RunError
+
+
+@functools.cache
+def temporary_folder() -> Path:
+    """A folder of this process, gone when it ends."""
+    folder = Path(tempfile.mkdtemp(prefix="simlab-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def draft_of(path: Path) -> Path:

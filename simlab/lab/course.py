@@ -10,14 +10,12 @@ half-written notebook where it was stopped. Why the heavy imports stand inside f
 `record` from here.
 """
 
-import functools
 import json
 import logging
 import math
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from simlab.errors import NotebookError, RunError
-from simlab.files import locked, write_json
+from simlab.files import locked, temporary_folder, write_json
 
 FOLDER = "SIMLAB_FOLDER"
 """Name of the environment variable that tells a notebook where it may write."""
@@ -68,18 +66,9 @@ def record(**figures: object) -> None:
         write_json(file, before | plain)
 
 
-@functools.cache
-def _temporary() -> Path:
-    import atexit
-
-    folder = Path(tempfile.mkdtemp(prefix="simlab-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def work_folder() -> Path:
     """Where the running notebook may write: its folder in the course, else one that is gone when the kernel stops."""
-    return Path(os.environ[FOLDER]) if FOLDER in os.environ else _temporary()
+    return Path(os.environ[FOLDER]) if FOLDER in os.environ else temporary_folder()
 
 
 def _stopped_at(notebook: Path) -> int:

@@ -18,7 +18,7 @@ from simlab.datasets import Ratings, observed
 from simlab.recsys.metrics import gini, recall_at_k
 from simlab.recsys.retrieval import top_n
 from simlab.recsys.training import Interactions, TrainingConfig, fit
-from simlab.schema import Bools, Floats, Requests
+from simlab.schema import Bools, Floats, Ints, Requests
 from simlab.settings import require
 from simlab.world.organic import Observed, organic_choices
 from simlab.world.truth import World
@@ -90,11 +90,15 @@ def _rows(portrait: Portrait) -> dict[str, float]:
     }
 
 
-def first_share(choices: Observed, share: float) -> Bools:
-    """Which choices are among the first `share` of their user's, rounded up; shape (n_choices,)."""
-    count = choices.activity
-    place = np.arange(len(choices.user_id)) - np.repeat(np.cumsum(count) - count, count)
-    return np.asarray(place < np.ceil(share * count[choices.user_id]))
+def first_share(user_id: Ints, share: float) -> Bools:
+    """Which choices are among the first `share` of their user's, rounded up; `user_id` rises, shape (n_choices,).
+
+    >>> first_share(np.array([0, 0, 0, 2, 2]), 0.5).tolist()
+    [True, True, False, True, False]
+    """
+    count = np.bincount(user_id)
+    place = np.arange(len(user_id)) - np.repeat(np.cumsum(count) - count, count)
+    return np.asarray(place < np.ceil(share * count[user_id]))
 
 
 def _table(choices: Observed, rows: Bools) -> csr_array:
@@ -105,7 +109,7 @@ def _table(choices: Observed, rows: Bools) -> csr_array:
 def portrait(choices: Observed, *, seed: int) -> Portrait:
     """The measures of `choices`; `seed` is that of the recommenders' training."""
     n_users, n_items = len(choices.shoppers), len(choices.catalogue)
-    early = first_share(choices, TRAIN_SHARE)
+    early = first_share(choices.user_id, TRAIN_SHARE)
     learnt, asked = (_table(choices, rows) for rows in (early, ~early))
     data = Interactions(
         user_id=choices.user_id[early], item_id=choices.item_id[early], weight=np.ones(np.count_nonzero(early))

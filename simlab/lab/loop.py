@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from simlab.errors import ConfigError, DataError
-from simlab.files import locked, sweep, write_bytes, write_json
+from simlab.files import locked, sweep, temporary_folder, write_bytes, write_json
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
 from simlab.lab.run import Run, check_folder, claim_folder, day_file
@@ -122,13 +122,14 @@ def run(
 ) -> Run:
     """Turns the ring for `config.days` days in the folder `out`, or goes on where it stopped.
 
-    `out` is a temporary folder by default. `settings` are those of `RunConfig`, for calls like run(preset="shop", days=60, seed=7); unknown ones are errors.
-    `progress` is called with the metrics of each new day. Raises `ConfigError`, `DataError` and `RunError`.
+    `out` is a temporary folder by default. `settings` are those of `RunConfig`, for calls like run(days=60, seed=7);
+    unknown ones are errors. `progress` is called with the metrics of each new day. Raises `ConfigError`, `DataError` and
+    `RunError`.
     """
     if config is not None and settings:
         raise ConfigError("settings beside a config", sorted(settings), "put them into the RunConfig")
     config = from_dict(RunConfig, settings) if config is None else config
-    path = Path(mkdtemp(prefix="simlab-")) if out is None else Path(out)
+    path = Path(mkdtemp(dir=temporary_folder())) if out is None else Path(out)
     check_folder(path, config)
     opened = None if _world_file(path).exists() else open_world(config)  # before anything is written: it may be refused
     claim_folder(path, config)

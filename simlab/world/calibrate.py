@@ -33,7 +33,7 @@ _TEMPER = 0.3
 """Of the busy users and the popular items before the factors are sought, from 0 (none) to 0.5 (all alike)."""
 
 _FEATURES = 0.4
-"""Weight of what is public beside one choice. Under both, hidden choices of MovieLens 100K are likeliest."""
+"""Weight of what is public beside one choice. Both are near where hidden choices of MovieLens 100K are likeliest."""
 
 _DIGITS = 6
 """The stored truth is rounded, so that it does not hang on the last digits of a processor's products."""

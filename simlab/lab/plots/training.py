@@ -90,7 +90,7 @@ def _dots(axes: Axes, values: pd.Series, colour: str, label: str, half: pd.Serie
 def sweep(table: pd.DataFrame, metric: str, *, guess: float | None = None) -> Figure:
     """Offline marks and the truth over one setting, each as a share of its best value; the title names both peaks.
 
-    `table` is indexed by the setting, whose name is the index's, with the columns `offline`, `error` (its standard error)
+    `table` is indexed by the setting, whose name is the index's, with the columns `offline`, `error` (standard error)
     and `true`. `guess` is where the reader expects the best.
     """
     names = {"offline": metric, "true": "true clicks"}

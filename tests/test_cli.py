@@ -1,0 +1,77 @@
+"""The command line as a newcomer meets it: tables, folders, exit codes, and sentences instead of tracebacks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simlab.cli import main
+
+SMALL = ["--users", "150", "--items", "60", "--days", "8", "--retrain", "scheduled:3", "--seed", "2"]
+
+
+def test_run_prints_weeks_and_leaves_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has a row a week, the folder is a run, no progress bar goes into a pipe, and again is no harm."""
+    assert main(["run", *SMALL, "--out", str(tmp_path / "x")]) == 0
+    first = capsys.readouterr()
+    assert [line.split()[0] for line in first.out.splitlines()[2:4]] == ["1", "2"]
+    assert "best possible" in first.out
+    assert first.err == ""
+    assert (tmp_path / "x" / "metrics.parquet").exists()
+    assert main(["run", *SMALL, "--out", str(tmp_path / "x")]) == 0
+    assert capsys.readouterr().out == first.out
+
+
+def test_report_writes_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The path printed is the page, which needs nothing else."""
+    main(["run", *SMALL, "--out", str(tmp_path / "x")])
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "x")]) == 0
+    page = Path(capsys.readouterr().out.strip())
+    assert "<html" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["run", "--preset", "shopp", "--out", "OUT"], "preset: 'shopp'"),
+        (["run", "--data", "netflix", "--out", "OUT"], "data set: 'netflix'"),
+        (["run", "--days", "-1", "--out", "OUT"], "days: -1"),
+        (["run", "--users", "0", "--out", "OUT"], "n_users: 0"),
+        (["run", "--items", "5", "--out", "OUT"], "n_positions: 10"),
+        (["run", "--retrain", "weekly", "--out", "OUT"], "retrain policy: 'weekly'"),
+        (["report", "OUT"], "there is no run in it"),
+        (["data", "fetch", "netflix"], "netflix"),
+        (["data", "fetch", "movielens-1m", "--source", "OUT"], "OUT"),
+        (["course", "--out", "OUT", "-p", "n_user", "3"], "n_user"),
+    ],
+)
+def test_what_will_not_do_ends_in_a_sentence_and_2(
+    words: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, the thing and the value named, no traceback, nothing written."""
+    out = str(tmp_path / "out")
+    assert main([out if word == "OUT" else word for word in words]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("simlab: ")
+    assert named.replace("OUT", out) in said.err
+    assert "Traceback" not in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_list_says_what_may_be_done_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Origin and licence of every data set."""
+    assert main(["data", "list"]) == 0
+    said = capsys.readouterr().out
+    assert "movielens-32m" in said
+    assert "no redistribution" in said
+
+
+def test_the_command_is_there_and_helps() -> None:
+    """`python -m simlab run -h` explains itself to a newcomer."""
+    said = subprocess.run([sys.executable, "-m", "simlab", "run", "-h"], capture_output=True, text=True, check=True)
+    assert "goes on where it stopped" in said.stdout
+    unknown = subprocess.run([sys.executable, "-m", "simlab", "fly"], capture_output=True, text=True, check=False)
+    assert unknown.returncode == 2
+    assert "invalid choice" in unknown.stderr

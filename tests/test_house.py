@@ -1,0 +1,51 @@
+"""The house keeps its own rules: few public names, all in the README; light to import; all pinned."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import simlab
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_public_name_is_in_the_readme_and_there() -> None:
+    """At most 20 names, each in the README's table and each importable."""
+    table = re.findall(r"^\| (`.*?) \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    told = {name for row in table for name in re.findall(r"`(\w+)`", row)}
+    assert told == set(simlab.__all__)
+    assert len(simlab.__all__) <= 20
+    for name in simlab.__all__:
+        assert getattr(simlab, name).__name__ == name
+
+
+def test_importing_simlab_loads_nothing_heavy() -> None:
+    """The command line answers at once, and a server need not carry a trainer or figures."""
+    heavy = "{'numpy', 'pandas', 'lightfm', 'implicit', 'matplotlib', 'duckdb', 'pyarrow'}"
+    code = f"import simlab, simlab.cli, sys; print(*sorted({heavy} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == ""
+
+
+def test_serving_loads_no_trainer() -> None:
+    """A service with a stored model needs neither lightfm, implicit nor matplotlib, even indirectly."""
+    code = (
+        "import simlab.recsys.service, simlab.recsys.registry, sys; print({'lightfm', 'matplotlib'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
+
+
+def test_every_version_is_pinned() -> None:
+    """requirements.txt names one version of every package, and all that pyproject.toml asks for."""
+    lines = [
+        line
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if line and not line.lstrip().startswith("#")
+    ]
+    assert all(re.match(r"^[\w.\[\]-]+==[\w.]+( ;.*)?$", line) for line in lines)
+    pinned = {line.split("==")[0].lower() for line in lines}
+    asked = re.findall(r'^    "([\w-]+)[<>=]', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    assert len(asked) > 15
+    assert {name.lower() for name in asked} <= pinned
