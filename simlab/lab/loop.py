@@ -123,7 +123,7 @@ def run(
     """Turns the ring for `config.days` days in the folder `out`, or goes on where it stopped.
 
     `out` is a temporary folder by default. `settings` are those of `RunConfig`, for calls like run(days=60, seed=7);
-    unknown ones are errors. `progress` is called with the metrics of each new day. Raises `ConfigError`, `DataError` and
+    unknown ones are errors. `progress` is called with the metrics of each day. Raises `ConfigError`, `DataError` and
     `RunError`.
     """
     if config is not None and settings:
@@ -148,7 +148,15 @@ def run(
 
 
 def open_ring(config: RunConfig, path: Path) -> Ring:
-    """The ring as it stands in the folder `path`: before day 0, or after the last day that has happened."""
+    """The ring as it stands in the folder `path`: before day 0, or after the last day that has happened.
+
+    A new folder is set up; `run_day` then turns it by hand. Raises `ConfigError`, `DataError` and `RunError`.
+    """
+    if not _world_file(path).exists():
+        check_folder(path, config)
+        opened = open_world(config)
+        claim_folder(path, config)
+        _set_up(path, *opened)
     log, registry = EventLog(path / "log"), Registry(path / "models")
     world = Run(path).world
     fallback = _fallback(config, log, registry, world)

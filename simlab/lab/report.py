@@ -43,8 +43,8 @@ figcaption { color: var(--quiet); max-width: 46rem; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem; }
 caption { text-align: left; padding-bottom: .4rem; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-thead th { background: var(--band); }
+th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+thead th { background: var(--band); white-space: normal; vertical-align: bottom; }
 th[scope=row], .words th, .words td { text-align: left; }
 .words td { white-space: normal; }
 footer { margin-top: 3rem; font-size: .9rem; }
@@ -62,6 +62,15 @@ WEEKS = {
     "retrained": "new models",
 }
 """Columns of the table of weeks, and what they are called there."""
+
+CARD = {
+    "trained_day": "trained on day",
+    "first_day": "from day",
+    "last_day": "to day",
+    "rows": "rows",
+    "data_sha256": "hash of the data",
+}
+"""What the table of models says of each, and what it is called there."""
 
 
 def write_report(path: Path) -> Path:
@@ -146,9 +155,9 @@ def _models(run: Run) -> pd.DataFrame:
     rows = []
     for version in run.registry.versions():
         card = run.registry.card(version)
-        plain = {name: value for name, value in card.items() if isinstance(value, str | int | float)}
-        rows.append({"version": version, **plain})
-    return pd.DataFrame(rows).set_index("version")
+        rows.append([version, *(card.get(name, "–") for name in CARD)])
+    models = pd.DataFrame(rows, columns=["version", *CARD.values()]).set_index("version")
+    return models.assign(**{CARD["data_sha256"]: models[CARD["data_sha256"]].str[:12]})
 
 
 def _settings(run: Run) -> pd.DataFrame:
@@ -188,7 +197,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _figure(figure: Figure, caption: str) -> str:
     data = base64.b64encode(plots.png(figure)).decode()
-    alt = f"Figure. {figure.get_suptitle()}. {caption}"
+    alt = f"{' '.join(figure.get_suptitle().split())}. {caption}"
     image = f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
@@ -215,4 +224,4 @@ def _table(frame: pd.DataFrame, caption: str, *, words: bool = False) -> str:
     said = f"<caption>{escape(caption)}</caption>" if caption else ""
     kind = ' class="words"' if words else ""
     table = f"<table{kind}>{said}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<div class="wide">{table}</div>'
+    return f'<div class="wide" tabindex="0">{table}</div>'  # so that the keyboard can scroll it

@@ -116,7 +116,7 @@ def test_a_run_killed_anywhere_ends_as_an_unbroken_one(whole: Run, tmp_path: Pat
 DIGEST = "import sys; from tests.lab.test_loop import CONFIG; from simlab import run; print(run(CONFIG).log.digest())"
 
 
-@pytest.mark.parametrize(("kernel", "threads"), [("Haswell", "1"), ("SkylakeX", "2")])
+@pytest.mark.parametrize(("kernel", "threads"), [("Haswell", "1"), ("Nehalem", "2")])
 def test_processor_and_threads_change_nothing(kernel: str, threads: str, whole: Run) -> None:
     """The closed loop amplifies a flipped rank; other matrix kernels and other numbers of threads flip none."""
     environment = os.environ | {"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": threads}

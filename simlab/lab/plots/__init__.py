@@ -6,6 +6,7 @@
 """
 
 from simlab.lab.plots.cycle import cycle
+from simlab.lab.plots.deployment import lost, rollback
 from simlab.lab.plots.runs import guesses, seen_and_true, shares_of_best, true_clicks
 from simlab.lab.plots.style import percent, png
 from simlab.lab.plots.training import offline_and_true, popularity, split, sweep
@@ -16,11 +17,13 @@ __all__ = [
     "attention",
     "cycle",
     "guesses",
+    "lost",
     "offline_and_true",
     "percent",
     "png",
     "popularity",
     "positions",
+    "rollback",
     "seen_and_true",
     "shares_of_best",
     "slate",

@@ -8,6 +8,7 @@ blue is what the company sees.
 """
 
 import io
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,8 @@ def sheet(
         figure = Picture(figsize=size, layout="constrained")
         grid = {"width_ratios": list(ratios)} if ratios is not None else None
         axes = figure.subplots(1, columns, squeeze=False, gridspec_kw=grid)[0]
-        figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold")
+        lines = textwrap.fill(title, int(7 * size[0]))
+        figure.suptitle(lines, x=0.01, ha="left", fontsize=15, fontweight="bold")
         yield figure, list(axes)
 
 

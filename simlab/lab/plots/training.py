@@ -60,14 +60,12 @@ def offline_and_true(table: pd.DataFrame, metric: str) -> Figure:
     """
     rows = table.sort_values("share_of_best", ascending=False, kind="stable")
     by_offline = rows.sort_values("offline", ascending=False, kind="stable")
-    same = list(rows.index) == list(by_offline.index)
-    verdict = (
-        "The offline order is the true order"
-        if same
-        else f"Offline {by_offline.index[0]} leads, in truth {rows.index[0]}"
-    )
-    if not same and by_offline.index[0] == rows.index[0]:
-        verdict = f"Offline and truth agree on {rows.index[0]}, not on the order of all"
+    leader, truly = by_offline.index[0], rows.index[0]
+    verdict = f"Offline, {leader} leads; in truth, {truly}"
+    if leader == truly:
+        verdict = f"Offline and truth agree on {truly}, not on the order of all"
+    if list(rows.index) == list(by_offline.index):
+        verdict = "The offline order is the true order"
     with sheet(verdict, columns=2, size=(10.5, 1.7 + 0.5 * len(rows))) as (figure, (left, right)):
         _dots(left, rows["offline"], SEEN, f"{metric}, offline", Z95 * rows["error"])
         _dots(right, rows["share_of_best"], TRUTH, "true clicks, share of the best possible")
