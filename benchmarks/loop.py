@@ -118,7 +118,11 @@ if __name__ == "__main__":
                 "all_runs": [run["slates_per_second"] for run in runs],
                 "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
                 "import_simlab_seconds": round(import_seconds(), 3),
-                "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+                "machine": {
+                    "processor": platform.machine(),
+                    "cores": os.cpu_count(),
+                    "python": platform.python_version(),
+                },
             },
             indent=1,
         )

@@ -235,6 +235,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SimlabError as error:
         print(f"simlab: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        print(f"simlab: {error.filename or 'file'}: {error.strerror}; see to it, then again", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("simlab: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130

@@ -8,6 +8,7 @@ that renaming is the moment at which the day has happened. What an unfinished da
 """
 
 import io
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from simlab.errors import ConfigError, DataError
+from simlab.errors import ConfigError, DataError, SimlabError
 from simlab.files import locked, sweep, temporary_folder, write_bytes, write_json
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
@@ -132,12 +133,18 @@ def run(
     path = Path(mkdtemp(dir=temporary_folder())) if out is None else Path(out)
     check_folder(path, config)
     opened = None if _world_file(path).exists() else open_world(config)  # before anything is written: it may be refused
+    new = not path.exists()
     claim_folder(path, config)
     with locked(path):
         sweep(path)
-        if opened is not None:
-            _set_up(path, *opened)
-        ring = open_ring(config, path)
+        try:
+            if opened is not None:
+                _set_up(path, *opened)
+            ring = open_ring(config, path)
+        except SimlabError:
+            if new:
+                shutil.rmtree(path)
+            raise
         for day in range(len(ring.log.days), config.days):
             metrics = run_day(ring, day)
             if progress is not None:

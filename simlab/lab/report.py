@@ -45,7 +45,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 caption { text-align: left; padding-bottom: .4rem; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 thead th { background: var(--band); white-space: normal; vertical-align: bottom; }
-th[scope=row], .words th, .words td { text-align: left; }
+th:first-child, .words th, .words td { text-align: left; }
 .words td { white-space: normal; }
 footer { margin-top: 3rem; font-size: .9rem; }
 """
@@ -175,7 +175,9 @@ def _course(folder: Path) -> tuple[str, list[str]]:
     if settings:
         said = ", ".join(f"{name} = {value}" for name, value in settings.items())
         body.append(f"<p>Parameters given: {escape(said)}. All others have their defaults.</p>")
+    body.append(_figure(plots.cycle(), "The life of a recommender, station by station."))
     body.append("<h2>Notebooks</h2>")
+    body.append("<p>Each link leads to the notebook as it ran, with its outputs; open it in JupyterLab.</p>")
     for name, part in summary.items():
         link = f'<a href="{quote(name)}.ipynb">{escape(name.replace("_", " "))}</a>'
         figures = pd.DataFrame(
@@ -197,7 +199,8 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _figure(figure: Figure, caption: str) -> str:
     data = base64.b64encode(plots.png(figure)).decode()
-    alt = f"{' '.join(figure.get_suptitle().split())}. {caption}"
+    title = " ".join(figure.get_suptitle().split())
+    alt = f"{title}. {caption}" if title else caption
     image = f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 

@@ -58,11 +58,11 @@ class WorldConfig:
     """How shoppers look, click, buy and rate."""
 
     def __post_init__(self) -> None:
-        for name in ("n_users", "n_items", "n_dims", "history_days"):
-            require(name, getattr(self, name), getattr(self, name) >= 1, "give a whole number from 1 up")
+        for name, most in (("n_users", 10**8), ("n_items", 10**6), ("n_dims", 1000), ("history_days", 10_000)):
+            fits = 1 <= getattr(self, name) <= most
+            require(name, getattr(self, name), fits, f"give a whole number from 1 to {most}")
         for name in ("seed", "new_items_per_week", "taste_scale", "quality_sd", "price_sensitivity"):
             require(name, getattr(self, name), getattr(self, name) >= 0, "give a number from 0 up")
-        require("history_days", self.history_days, self.history_days <= 10_000, "give at most 10000")
         require("segment_share", self.segment_share, 0 <= self.segment_share <= 1, "give a share in [0, 1]")
         require("drift", self.drift, 0 <= self.drift < 1, "give a share in [0, 1)")
         require("visits_per_day", self.visits_per_day, 0 < self.visits_per_day <= 3, "give a number in (0, 3]")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simlab.errors import ConfigError, RunError
+from simlab.errors import ConfigError, DataError, RunError
 from simlab.lab.config import RunConfig
 from simlab.lab.loop import open_ring, run
 from simlab.lab.oracle import Oracle
@@ -214,6 +214,7 @@ def test_a_folder_with_other_settings_or_other_things_is_refused(whole: Run, tmp
         ({"retrain": "scheduled:0"}, "scheduled:0"),
         ({"seed": -1}, "seed: -1"),
         ({"world": {"n_users": 0}}, "n_users: 0"),
+        ({"world": {"n_users": 10**12}}, "n_users: 1000000000000"),
         ({"world": {"n_user": 10}}, "n_user"),
         ({"world": {"n_items": 5}}, "n_positions: 10"),
         ({"training": {"algorithm": "lightfn"}}, "algorithm: 'lightfn'"),
@@ -226,6 +227,13 @@ def test_settings_that_will_not_do_are_named_before_anything_is_written(
     with pytest.raises(ConfigError) as caught:
         run(out=tmp_path / "run", **settings)  # type: ignore[arg-type]
     assert named in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_shop_without_a_click_to_learn_from_leaves_nothing(tmp_path: Path) -> None:
+    """A run that cannot begin says why, and leaves no folder."""
+    with pytest.raises(DataError, match="interactions to learn from"):
+        run(days=2, world={"n_users": 1, "n_items": 10, "history_days": 1}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,9 +1,11 @@
 """What a deployment did: the days of a bad model, and what they cost."""
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from simlab.lab.plots.style import FAINT, INK, QUIET, SEEN, TRUTH, label_lines, sheet
+from simlab.lab.plots.style import FAINT, QUIET, SEEN, TRUTH, label_lines, sheet
 
 
 def lost(metrics: pd.DataFrame, twin: pd.DataFrame) -> dict[str, float]:
@@ -36,23 +38,28 @@ def rollback(metrics: pd.DataFrame, twin: pd.DataFrame, seen: pd.DataFrame) -> F
             axes.axvspan(day - 0.5, day + 0.5, color=FAINT, linewidth=0)
         axes.vlines(seen.index, seen["clicks_per_visit_low"], seen["clicks_per_visit_high"], color=SEEN, linewidth=1.6)
         axes.plot(seen.index, seen["clicks_per_visit"], "o", color=SEEN, markersize=5)
-        axes.plot(twin.index, twin["true_clicks_per_visit"], color=TRUTH, linestyle=":", linewidth=2)
-        axes.plot(metrics.index, metrics["true_clicks_per_visit"], color=TRUTH)
+        for line, dots in ((twin, ":"), (metrics, "-")):
+            axes.plot(line.index, line["true_clicks_per_visit"], color=TRUTH, linestyle=dots, drawstyle="steps-mid")
         axes.set(xlabel="day", ylabel="clicks a visit", ylim=(0, None))
-        top = axes.get_ylim()[1]
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if wrong.any():
-            first = int(metrics.index[wrong][0])
-            axes.text(first - 0.4, 0.02 * top, "wrong model", rotation=90, va="bottom", color=QUIET, fontsize=12)
-            without = float(twin["true_clicks_per_visit"][wrong].mean())
-            axes.annotate(
-                "without the mistake", (first, without), xytext=(0, 30), textcoords="offset points",
-                ha="center", color=TRUTH, arrowprops={"arrowstyle": "-", "color": TRUTH},
-            )  # fmt: skip
+            _name_the_mistake(axes, metrics.index[wrong], float(twin["true_clicks_per_visit"][wrong].mean()))
         last = metrics.index[-1]
         ends = {
             "truth": (last, float(metrics["true_clicks_per_visit"].iloc[-1])),
             "measured": (last, float(seen["clicks_per_visit"].iloc[-1])),
         }
         label_lines(axes, ends, {"truth": TRUTH, "measured": SEEN})
-        axes.tick_params(colors=INK)
     return figure
+
+
+def _name_the_mistake(axes: Axes, days: pd.Index, without: float) -> None:
+    middle = (days[0] + days[-1]) / 2
+    axes.annotate(
+        "wrong model", (middle, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
+        ha="center", color=QUIET, fontweight="bold", annotation_clip=False,
+    )  # fmt: skip
+    axes.annotate(
+        "without the mistake", (middle, without), xytext=(60, -75), textcoords="offset points", va="center",
+        color=TRUTH, fontweight="bold", arrowprops={"arrowstyle": "-", "color": TRUTH},
+    )  # fmt: skip
