@@ -168,31 +168,53 @@ def _settings(run: Run) -> pd.DataFrame:
 
 
 def _course(folder: Path) -> tuple[str, list[str]]:
-    summary = _json(folder / "summary.json")
+    file = folder / "summary.json"
+    try:
+        summary = {str(name): (float(part["seconds"]), dict(part["figures"])) for name, part in _json(file).items()}
+    except (TypeError, KeyError, ValueError) as error:
+        raise RunError("course folder", str(file), f"it is damaged ({error!r}): run the course again") from error
     settings = _json(folder / "course.json").get("parameters", {}) if (folder / "course.json").is_file() else {}
-    total = sum(float(part["seconds"]) for part in summary.values())
+    total = sum(seconds for seconds, _ in summary.values())
     body = [f'<p class="lead">{len(summary)} notebooks ran, in {total:.0f} seconds.</p>']
     if settings:
-        said = ", ".join(f"{name} = {value}" for name, value in settings.items())
-        body.append(f"<p>Parameters given: {escape(said)}. All others have their defaults.</p>")
+        given = ", ".join(f"{name} = {value}" for name, value in settings.items())
+        body.append(f"<p>Parameters given: {escape(given)}. All others have their defaults.</p>")
     body.append(_figure(plots.cycle(), "The life of a recommender, station by station."))
     body.append("<h2>Notebooks</h2>")
     body.append("<p>Each link leads to the notebook as it ran, with its outputs; open it in JupyterLab.</p>")
-    for name, part in summary.items():
+    for name, (seconds, said) in summary.items():
         link = f'<a href="{quote(name)}.ipynb">{escape(name.replace("_", " "))}</a>'
         figures = pd.DataFrame(
-            {"value": [_cell(value) for value in part["figures"].values()]},
-            index=pd.Index([key.replace("_", " ") for key in part["figures"]], name="key figure"),
+            {"value": [_cell(value) for value in said.values()]},
+            index=pd.Index([str(key).replace("_", " ") for key in said], name="key figure"),
         )
-        body.append(f'<h3>{link} <span class="quiet">{float(part["seconds"]):.1f} s</span></h3>')
+        body.append(f'<h3>{link} <span class="quiet">{seconds:.1f} s</span></h3>')
         body.append(_table(figures, "") if len(figures) else '<p class="quiet">It recorded no key figures.</p>')
+        body += _pictures(folder / f"{name}.ipynb")
     return "simlab course", body
+
+
+def _pictures(notebook: Path) -> list[str]:
+    """The figures of an executed notebook, each with the heading it stands under there; not the cycle again."""
+    if not notebook.is_file():
+        return []
+    heading, found = "", []
+    for cell in _json(notebook).get("cells", []):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            heading = next((line.lstrip("# ") for line in source.splitlines() if line.startswith("#")), heading)
+        for output in cell.get("outputs", []):
+            data = output.get("data", {}).get("image/png")
+            if data and "plots.cycle(" not in source:
+                words = escape(heading)
+                image = f'<img src="data:image/png;base64,{"".join(data).strip()}" alt="{words}" loading="lazy">'
+                found.append(f"<figure>{image}<figcaption>{words}</figcaption></figure>")
+    return found
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(file.read_text())
-        return dict(value)
+        return dict(json.loads(file.read_text()))
     except (ValueError, TypeError) as error:
         raise RunError("course folder", str(file), f"it is damaged ({error}): run the course again") from error
 

@@ -1,6 +1,6 @@
 """`python -m simlab.lab.plots PATH` saves the picture of the cycle as a PNG, as it stands in the README."""
 
-import sys
+import argparse
 from pathlib import Path
 
 from simlab.files import write_bytes
@@ -8,4 +8,6 @@ from simlab.lab.plots.cycle import cycle
 from simlab.lab.plots.style import png
 
 if __name__ == "__main__":
-    write_bytes(Path(sys.argv[1]), png(cycle()))
+    parser = argparse.ArgumentParser(prog="python -m simlab.lab.plots", description="Draws the picture of the cycle.")
+    parser.add_argument("path", type=Path, help="where to save it, as a PNG")
+    write_bytes(parser.parse_args().path, png(cycle()))

@@ -54,8 +54,8 @@ def slate(catalogue: Catalogue, item_id: Ints, examined: Floats, clicked: Floats
         axes.barh(row, clicked, height=0.72, color=TRUTH)
         for place, (seen, hit) in enumerate(zip(examined, clicked, strict=True)):
             axes.text(seen + 0.012, place, f"looks {seen:.2f}, clicks {hit:.2f}", va="center", fontsize=11, color=INK)
-        axes.set_yticks(row, [f"{catalogue.name[item][:38]}  {catalogue.price[item]:.2f} €" for item in item_id])
-        axes.set(xlim=(0, 1.36), xticks=[0, 0.5, 1], ylim=(n - 0.4, -0.6), xlabel="probability")
+        axes.set_yticks(row, [f"{catalogue.name[item][:34]}  {catalogue.price[item]:.2f} €" for item in item_id])
+        axes.set(xlim=(0, 1.5), xticks=[0, 0.5, 1], ylim=(n - 0.4, -0.6), xlabel="probability")
         axes.grid(axis="y", visible=False)
     return figure
 
