@@ -153,16 +153,13 @@ class Requests:
 
     def take(self, rows: Ints) -> "Requests":
         """The requests of `rows`, each once, in that order, with their exclusions."""
-        place = np.full(len(self), -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
-        kept = self.exclude[place[self.exclude[:, 0]] >= 0]
-        return Requests(
-            day=self.day,
-            user_id=self.user_id[rows],
-            visit=self.visit[rows],
-            n=self.n,
-            exclude=np.column_stack([place[kept[:, 0]], kept[:, 1]]),
-        )
+        exclude = self.exclude
+        if len(exclude):
+            place = np.full(len(self), -1, dtype=np.int64)
+            place[rows] = np.arange(len(rows))
+            kept = exclude[place[exclude[:, 0]] >= 0]
+            exclude = np.column_stack([place[kept[:, 0]], kept[:, 1]])
+        return Requests(day=self.day, user_id=self.user_id[rows], visit=self.visit[rows], n=self.n, exclude=exclude)
 
     @property
     def request_id(self) -> Ints:

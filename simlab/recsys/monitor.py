@@ -21,7 +21,11 @@ RIPE_AFTER = 14
 
 _Z = 1.959964
 
-_RATES = {"click_rate": "impressions", "clicks_per_visit": "visits"}
+_RATES = {
+    "click_rate": ("clicks", "impressions"),
+    "clicks_per_visit": ("clicks", "visits"),
+    "purchases_per_visit": ("purchases", "visits"),
+}
 
 _COLUMNS = [
     "first_day",
@@ -84,8 +88,9 @@ def ratio(numerator: Floats, denominator: Floats) -> tuple[float, float]:
 def windows(log: EventLog, days: int = 7, until: int | None = None) -> pd.DataFrame:
     """The live days in windows of `days`, as known at the end of day `until` (default: the last logged).
 
-    One row a window, its first day the index: visits, click rate and clicks per visit with 95 % intervals by user
-    (`*_low`, `*_high`), purchases that came of its impressions so far, and `ripe`: whether all of those are in.
+    One row a window, its first day the index: visits, purchases that came of its impressions so far, click rate,
+    clicks and purchases per visit with 95 % intervals by user (`*_low`, `*_high`), and `ripe`: whether all purchases
+    are in.
     """
     require("days in a window", days, days >= 1, "give a whole number from 1 up")
     last = max((day for day in log.days if until is None or day <= until), default=-1)
@@ -99,9 +104,8 @@ def windows(log: EventLog, days: int = 7, until: int | None = None) -> pd.DataFr
     table: list[dict[str, Any]] = []
     for first, part in rows.groupby("first_day"):
         row: dict[str, Any] = {"first_day": first, "visits": part["visits"].sum(), "purchases": part["purchases"].sum()}
-        clicks = part["clicks"].to_numpy(float)
-        for name, unit in _RATES.items():
-            value, error = ratio(clicks, part[unit].to_numpy(float))
+        for name, (count, unit) in _RATES.items():
+            value, error = ratio(part[count].to_numpy(float), part[unit].to_numpy(float))
             row |= {name: value, f"{name}_low": value - _Z * error, f"{name}_high": value + _Z * error}
         row["ripe"] = bool(last >= int(str(first)) + days - 1 + RIPE_AFTER)
         table.append(row)

@@ -41,12 +41,13 @@ def top_n(scores: Floats, n: int, allowed: Bools, exclude: Ints) -> Ints:
     by_row = exclude[np.argsort(exclude[:, 0])]
     width = -(-n_items // _GROUPS) * _GROUPS  # a whole number of groups
     hidden = np.concatenate([~allowed, np.ones(width - n_items, dtype=bool)])
+    whole = np.zeros((min(_ROWS, n_rows), width))
     for first in range(0, n_rows, _ROWS):
         last = min(first + _ROWS, n_rows)
-        block = np.zeros((last - first, width))
+        block = whole[: last - first]
         np.clip(scores[first:last], _LOWEST, _HIGHEST, out=block[:, :n_items])
-        if np.isnan(block).any():
-            np.nan_to_num(block, copy=False, nan=_LOWEST)
+        if (unknown := np.isnan(block)).any():
+            block[unknown] = _LOWEST
         block *= _GRID
         block += _ROUND
         block -= _ROUND

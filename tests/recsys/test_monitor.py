@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simlab.errors import ConfigError
 from simlab.recsys.log import EventLog
 from simlab.recsys.monitor import RIPE_AFTER, daily_metrics, ratio, windows
-from simlab.schema import FEEDBACK, IMPRESSIONS, Catalogue, Floats, Labels
+from simlab.schema import FEEDBACK, IMPRESSIONS, Catalogue, Labels
 from simlab.streams import stream
 
 CATALOGUE = Catalogue(
@@ -218,9 +218,13 @@ def test_windows_have_intervals_by_user(logged: Logged) -> None:
     log, rows = logged
     found = windows(log).loc[7]
     users = rows[(rows["day"] >= 7) & (rows["day"] < 14)].groupby("user_id")
-    clicks: Floats = users["clicked"].sum().to_numpy(float)
-    for name, unit in (("click_rate", users.size()), ("clicks_per_visit", users["request_id"].nunique())):
-        value, error = ratio(clicks, np.asarray(unit, dtype=float))
+    visits, clicks, bought = users["request_id"].nunique(), users["clicked"].sum(), users["bought"].sum()  # all ripe
+    for name, count, unit in (
+        ("click_rate", clicks, users.size()),
+        ("clicks_per_visit", clicks, visits),
+        ("purchases_per_visit", bought, visits),
+    ):
+        value, error = ratio(np.asarray(count, dtype=float), np.asarray(unit, dtype=float))
         assert found[name] == pytest.approx(value)
         assert found[f"{name}_low"] == pytest.approx(value - 1.96 * error, abs=1e-4)
         assert found[f"{name}_high"] == pytest.approx(value + 1.96 * error, abs=1e-4)

@@ -28,7 +28,7 @@ def tastes(taste: Floats, segment: Labels, *, vector: Floats, names: Sequence[st
         for row in range(len(groups)):
             mine = np.sort(place[segment.codes == row])
             height = row + 0.3 * np.sin(np.arange(len(mine)) * 2.4)  # apart, and the same every time
-            axes.scatter(mine, height, s=7, color=FAINT, edgecolors="none")
+            axes.scatter(mine, height, s=8, color=QUIET, alpha=0.4, edgecolors="none")
             if len(mine):
                 axes.plot(mine.mean(), row, "o", color=TRUTH, markersize=10)
         axes.set_yticks(range(len(groups)), segment.names)
@@ -36,8 +36,10 @@ def tastes(taste: Floats, segment: Labels, *, vector: Floats, names: Sequence[st
         axes.set_ylim(len(groups) - 0.4, -1.3)
         low, high = axes.get_xlim()
         for x, side, ends in ((low, "left", order[:2]), (high, "right", order[:-3:-1])):
-            liked = "\n".join(names[item][:32] for item in ends)
-            axes.text(x, -0.85, liked, ha=side, va="center", fontsize=11, color=QUIET, style="italic")
+            axes.annotate(
+                "\n".join(names[item][:32] for item in ends), (x, -0.85), xytext=(6 if side == "left" else -6, 0),
+                textcoords="offset points", ha=side, va="center", fontsize=11, color=QUIET, style="italic",
+            )  # fmt: skip
         axes.grid(axis="y", visible=False)
     return figure
 
