@@ -41,7 +41,7 @@ def explore(
     try:
         inspect.signature(draw).bind(**starting)
     except TypeError as error:
-        remedy = f"name the sliders like the arguments of {draw.__name__} ({error})"
+        remedy = f"name the sliders like the arguments of what draws ({error})"  # a partial has no name
         raise ConfigError("explore, sliders", list(sliders), remedy) from None
 
     def show(**values: Any) -> None:
@@ -49,7 +49,8 @@ def explore(
 
     if not is_live():
         return _closed(draw(**starting))
-    for slider in sliders.values():
+    for name, slider in sliders.items():
+        slider.description = slider.description or name.replace("_", " ")
         if slider.has_trait("continuous_update"):
             slider.continuous_update = False
     picture = ipywidgets.interactive_output(show, sliders)

@@ -10,8 +10,6 @@ from simlab.lab.widgets import explore, is_live
 class Drawing:
     """A pure function of two numbers that also remembers what it was asked for."""
 
-    __name__ = "drawing"
-
     def __init__(self) -> None:
         self.calls: list[tuple[float, int]] = []
 
@@ -82,6 +80,14 @@ def test_sliders_are_named_like_arguments(monkeypatch: pytest.MonkeyPatch, mode:
     """A misspelt or missing slider is refused in both forms, before anything is drawn."""
     monkeypatch.setenv("SIMLAB_UI", mode)
     drawing = Drawing()
-    with pytest.raises(ConfigError, match=r"explore, sliders: \['noise', 'm'\].*arguments of drawing"):
+    with pytest.raises(ConfigError, match=r"explore, sliders: \['noise', 'm'\].*arguments of what draws"):
         explore(drawing, noise=ipywidgets.FloatSlider(), m=ipywidgets.IntSlider())
     assert drawing.calls == []
+
+
+def test_sliders_say_what_they_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slider without words of its own is called like its argument."""
+    monkeypatch.setenv("SIMLAB_UI", "live")
+    panel = explore(Drawing(), noise=ipywidgets.FloatSlider(description="loudness"), n=ipywidgets.IntSlider())
+    assert isinstance(panel, ipywidgets.VBox)
+    assert [slider.description for slider in panel.children[:2]] == ["loudness", "n"]
