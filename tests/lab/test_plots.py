@@ -197,7 +197,7 @@ def test_other_titles_are_computed_too() -> None:
     assert title(FIGURES["guesses"]()) == "Farthest off: random, guessed 0.30, too high by 0.20"
     assert title(FIGURES["positions"]()) == "Position 10 gets 13 % of the looks of position 1"
     assert title(FIGURES["ageing"]()) == "Perfect on day 0, worth 70 % of the best on day 20"
-    assert title(FIGURES["slate"]()) == "Shopper 7: 2.23 clicks on 10 items, on average"
+    assert title(FIGURES["slate"]()) == "Shopper 7: 2.23 clicks expected on 10 items"
     assert title(FIGURES["attention"]()).startswith("Patience 0.80, base -5.0: 4.5 looks and ")
 
 

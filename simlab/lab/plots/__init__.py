@@ -7,6 +7,7 @@
 
 from simlab.lab.plots.cycle import cycle
 from simlab.lab.plots.deployment import lost, rollback
+from simlab.lab.plots.feedback import conversion, looks, maturity, position_bias
 from simlab.lab.plots.runs import guesses, seen_and_true, shares_of_best, true_clicks
 from simlab.lab.plots.style import percent, png
 from simlab.lab.plots.training import offline_and_true, popularity, split, sweep
@@ -15,13 +16,17 @@ from simlab.lab.plots.world import ageing, attention, positions, slate, tastes
 __all__ = [
     "ageing",
     "attention",
+    "conversion",
     "cycle",
     "guesses",
+    "looks",
     "lost",
+    "maturity",
     "offline_and_true",
     "percent",
     "png",
     "popularity",
+    "position_bias",
     "positions",
     "rollback",
     "seen_and_true",

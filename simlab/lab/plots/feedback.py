@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -21,7 +20,8 @@ def position_bias(table: pd.DataFrame) -> Figure:
         float(line.iloc[-1] / line.iloc[0]) for line in (table["click_rate"], table["looked_at"], liked)
     )
     last = table.index[-1]
-    title = f"Position {last} has {percent(fall)} of the clicks of position 1: {percent(looks)} of the looks × {percent(likes)} of the liking"
+    causes = f"{percent(looks)} looks × {percent(likes)} liking"
+    title = f"Position {last}: {percent(fall)} of the clicks of position 1 = {causes}"
     with sheet(title, size=(11, 4.8)) as (figure, (axes,)):
         low, high = interval(table["click_rate"], table["shown"])
         axes.vlines(table.index, low, high, color=SEEN, linewidth=1.6)
@@ -29,13 +29,16 @@ def position_bias(table: pd.DataFrame) -> Figure:
         axes.plot(table.index, table["looked_at"], color=TRUTH)
         axes.plot(table.index, liked, color=TRUTH, linestyle="--")
         axes.set(xlabel="position", ylabel="share of the items shown", ylim=(0, 1.05), xticks=table.index)
-        lines = {
-            "looked at": table["looked_at"],
-            "clicked, if\nlooked at": liked,
-            "clicked\n(counted)": table["click_rate"],
-        }
-        colours = {name: SEEN if "counted" in name else TRUTH for name in lines}
-        label_lines(axes, {name: (last, float(line.iloc[-1])) for name, line in lines.items()}, colours)
+        low_on = table.index[len(table) // 3]
+        for words, line, place, offset, colour in (
+            ("looked at", table["looked_at"], low_on, (10, 10), TRUTH),
+            ("clicked, if looked at", liked, table.index[1], (4, 10), TRUTH),
+            ("clicked, as counted", table["click_rate"], low_on, (-4, -24), SEEN),
+        ):
+            axes.annotate(
+                words, (place, float(line[place])), xytext=offset, textcoords="offset points", color=colour,
+                fontweight="bold", ha="left" if offset[1] > 0 else "right",
+            )  # fmt: skip
     return figure
 
 
@@ -48,17 +51,19 @@ def looks(naive: pd.Series, truth: pd.Series, reweighted: pd.DataFrame) -> Figur
     last = truth.index[-1]
     estimate, error = reweighted["estimate"], reweighted["error"]
     found = estimate.notna().any()
-    guess = f"reweighted {percent(float(estimate.iloc[-1]))}" if found else "reweighting needs propensities"
-    title = f"Looks at position {last}: true {percent(float(truth.iloc[-1]))}, {guess}, plain clicks say {percent(float(naive.iloc[-1]))}"
+    ends = {"true looks": truth, "plain clicks": naive}
+    if found:
+        ends["reweighted clicks"] = estimate
+    shares = [f"{name} {percent(float(line.iloc[-1]))}" for name, line in ends.items()]
+    title = f"Position {last} against the first: {', '.join(shares)}"
     with sheet(title, size=(10.5, 4.6)) as (figure, (axes,)):
         axes.plot(naive.index, naive, "o:", color=QUIET, linewidth=1.6)
         axes.plot(truth.index, truth, color=TRUTH)
-        ends = {"true looks": (last, float(truth.iloc[-1])), "plain clicks": (last, float(naive.iloc[-1]))}
         if found:
             axes.errorbar(estimate.index, estimate, yerr=Z95 * error, fmt="s", color=SEEN, capsize=3)
-            ends["reweighted clicks"] = (last, float(estimate.iloc[-1]))
         axes.set(xlabel="position", ylabel="relative to position 1", ylim=(0, 1.08), xticks=truth.index)
-        label_lines(axes, ends, {"true looks": TRUTH, "plain clicks": QUIET, "reweighted clicks": SEEN})
+        colours = {"true looks": TRUTH, "plain clicks": QUIET, "reweighted clicks": SEEN}
+        label_lines(axes, {name: (last, float(line.iloc[-1])) for name, line in ends.items()}, colours)
     return figure
 
 
@@ -73,7 +78,7 @@ def maturity(
     count, chance = np.asarray(arrived, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     known, true = np.cumsum(count) / count.sum(), np.cumsum(chance)
     enough = int(np.argmax(known >= 0.99))
-    title = f"The first evening knows {percent(float(known[0]))} of the purchases; 99 % are known after {enough} days"
+    title = f"The first evening knows {percent(float(known[0]))} of the purchases, day {enough} knows 99 %"
     with sheet(title, size=(10, 4.4)) as (figure, (axes,)):
         axes.plot(np.arange(len(true)), true, color=TRUTH, drawstyle="steps-post")
         low, high = interval(known, count.sum())
@@ -84,8 +89,10 @@ def maturity(
             axes.text(ripe_after - 0.15, 0.06, "ripe", color=QUIET, ha="right", fontweight="bold")
         if guess is not None:
             axes.plot(0, guess, "D", color=GUESS, fillstyle="none", markersize=10, mew=2)
-            axes.annotate("your guess", (0, guess), xytext=(12, 0), textcoords="offset points", va="center", color=GUESS,
-                          fontweight="bold")  # fmt: skip
+            axes.annotate(
+                "your guess", (0, guess), xytext=(0, 12), textcoords="offset points", color=GUESS,
+                fontweight="bold",
+            )  # fmt: skip
         axes.set(xlabel="days since the item was shown", ylabel="share of purchases known", ylim=(0, 1.05))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         middle = len(true) / 2
@@ -118,14 +125,9 @@ def conversion(seen: pd.DataFrame, truth: pd.Series) -> Figure:
         axes.plot(truth.index, truth, color=TRUTH)
         axes.set(xlabel="day on which the items were shown", ylabel="purchases a visit", ylim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _both_ends(axes, seen, truth)
+        ends = {
+            "in the end (truth)": (truth.index[-1], float(truth.iloc[-1])),
+            "known so far": (evening, float(rate.iloc[-1])),
+        }
+        label_lines(axes, ends, {"in the end (truth)": TRUTH, "known so far": SEEN})
     return figure
-
-
-def _both_ends(axes: Axes, seen: pd.DataFrame, truth: pd.Series) -> None:
-    last = max(truth.index[-1], seen.index[-1])
-    ends = {
-        "in the end (truth)": (last, float(truth.iloc[-1])),
-        "known so far": (last, float(seen["purchases_per_visit"].iloc[-1])),
-    }
-    label_lines(axes, ends, {"in the end (truth)": TRUTH, "known so far": SEEN})

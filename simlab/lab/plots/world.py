@@ -47,10 +47,10 @@ def tastes(taste: Floats, segment: Labels, *, vector: Floats, names: Sequence[st
 def slate(catalogue: Catalogue, item_id: Ints, examined: Floats, clicked: Floats, *, who: str) -> Figure:
     """A slate as one shopper meets it, top item first: how likely each item is looked at, and clicked.
 
-    `examined` and `clicked` are probabilities, of the shape (n,) of `item_id`; the title says what `who` will click.
+    `examined` and `clicked` are probabilities, of the shape (n,) of `item_id`; the title says what to expect of `who`.
     """
     n, row = len(item_id), np.arange(len(item_id))
-    title = f"{who}: {float(clicked.sum()):.2f} clicks on {n} items, on average"
+    title = f"{who}: {float(clicked.sum()):.2f} clicks expected on {n} items"
     with sheet(title, size=(9.5, 0.9 + 0.4 * n)) as (figure, (axes,)):
         axes.barh(row, examined, height=0.72, color=FAINT)
         axes.barh(row, clicked, height=0.72, color=TRUTH)
