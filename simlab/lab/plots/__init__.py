@@ -8,6 +8,7 @@
 from simlab.lab.plots.cycle import cycle
 from simlab.lab.plots.deployment import lost, rollback
 from simlab.lab.plots.feedback import conversion, looks, maturity, position_bias
+from simlab.lab.plots.monitoring import exposure, held, noise, noticed, pilots, seen_and_hidden
 from simlab.lab.plots.runs import guesses, seen_and_true, shares_of_best, true_clicks
 from simlab.lab.plots.style import percent, png
 from simlab.lab.plots.training import offline_and_true, popularity, split, sweep
@@ -18,17 +19,23 @@ __all__ = [
     "attention",
     "conversion",
     "cycle",
+    "exposure",
     "guesses",
+    "held",
     "looks",
     "lost",
     "maturity",
+    "noise",
+    "noticed",
     "offline_and_true",
     "percent",
+    "pilots",
     "png",
     "popularity",
     "position_bias",
     "positions",
     "rollback",
+    "seen_and_hidden",
     "seen_and_true",
     "shares_of_best",
     "slate",
