@@ -38,7 +38,7 @@ class TrainingConfig:
     """lightfm, als, popularity or random."""
     n_components: int = 16
     """Dimensions of the factors, from 1 up. More can say more and need more data."""
-    epochs: int = 15
+    epochs: int = 10
     """Passes over the data, from 1 up."""
     learning_rate: float = 0.07
     """LightFM: how far one click moves the vector of an item, above 0."""

@@ -21,7 +21,7 @@ def noise(daily: pd.DataFrame, wider: pd.DataFrame, truth: pd.Series) -> Figure:
     """
     days = int(wider.index[1] - wider.index[0]) if len(wider) > 1 else len(daily)
     halves = [float((part["click_rate_high"] - part["click_rate_low"]).mean() / 2) for part in (daily, wider)]
-    title = f"By chance a day is off by up to ±{halves[0]:.3f}, {days} days together by ±{halves[1]:.3f}"
+    title = f"The 95 % interval of a day reaches ±{halves[0]:.3f}, that of {days} days together ±{halves[1]:.3f}"
     with sheet(title, size=(10.5, 4.8)) as (figure, (axes,)):
         for first, low, high in zip(wider.index, wider["click_rate_low"], wider["click_rate_high"], strict=True):
             axes.fill_between([first - 0.4, first + days - 0.6], low, high, color=SEEN, alpha=0.18, linewidth=0)
@@ -97,16 +97,22 @@ def _reach(drawn: pd.DataFrame, truth: float) -> tuple[float, float]:
     return low - 0.03 * (high - low), high + 0.03 * (high - low)
 
 
-def noticed(seen: pd.DataFrame) -> int | None:
-    """The first window whose 95 % interval lies wholly below the click rate of the first one; None where there is none.
+def apart(seen: pd.DataFrame) -> "pd.Series[bool]":
+    """Which windows have a 95 % interval that does not overlap that of the first; `seen` is `monitor.windows(log)`.
 
-    `seen` is `monitor.windows(log)`.
-
-    >>> noticed(pd.DataFrame({"click_rate": [0.2, 0.18], "click_rate_high": [0.21, 0.19]}, index=[0, 7]))
-    7
+    >>> low_and_high = {"click_rate_low": [0.20, 0.19, 0.17], "click_rate_high": [0.22, 0.21, 0.19]}
+    >>> apart(pd.DataFrame(low_and_high)).tolist()
+    [False, False, True]
     """
-    below = seen.index[seen["click_rate_high"] < seen["click_rate"].iloc[0]]
-    return int(below[0]) if len(below) else None
+    low, high = seen["click_rate_low"], seen["click_rate_high"]
+    found: pd.Series[bool] = (high < low.iloc[0]) | (low > high.iloc[0])
+    return found
+
+
+def noticed(seen: pd.DataFrame) -> int | None:
+    """The first window that stands `apart`; None where none does."""
+    found = seen.index[apart(seen)]
+    return int(found[0]) if len(found) else None
 
 
 def seen_and_hidden(seen: pd.DataFrame, share: pd.Series) -> Figure:
@@ -115,7 +121,7 @@ def seen_and_hidden(seen: pd.DataFrame, share: pd.Series) -> Figure:
     `seen` is `monitor.windows(log)`; `share`, true clicks as a share of the best possible, has the same index.
     """
     when = noticed(seen)
-    verdict = "no window lies below the first" if when is None else f"seen for sure in the window of day {when}"
+    verdict = "no window stands apart" if when is None else f"the window of day {when} stands apart"
     title = f"Share of the best: {percent(float(share.iloc[0]))}, then {percent(float(share.iloc[-1]))}; {verdict}"
     with sheet(title, columns=2, size=(11, 4.6)) as (figure, (left, right)):
         _windows(left, seen, when)
@@ -129,17 +135,15 @@ def seen_and_hidden(seen: pd.DataFrame, share: pd.Series) -> Figure:
 
 
 def _windows(axes: Axes, seen: pd.DataFrame, when: int | None) -> None:
-    start = float(seen["click_rate"].iloc[0])
-    axes.axhline(start, color=QUIET, linestyle=":", linewidth=1.6)
-    axes.vlines(seen.index, seen["click_rate_low"], seen["click_rate_high"], color=SEEN, linewidth=1.8)
+    low, high = seen["click_rate_low"], seen["click_rate_high"]
+    axes.axhspan(float(low.iloc[0]), float(high.iloc[0]), color=FAINT, alpha=0.6, linewidth=0)
+    axes.vlines(seen.index, low, high, color=SEEN, linewidth=1.8)
     axes.plot(seen.index, seen["click_rate"], "o", color=SEEN)
-    axes.set(title="what the company sees: click rate", xlabel="first day of the window", ylim=(0, None))
-    axes.text(seen.index[-1], start, "first window ", color=QUIET, ha="right", va="bottom", fontsize=12)
+    axes.set(title="what the company sees: click rate", xlabel="first day of the window")
+    axes.text(seen.index[-1], float(high.iloc[0]), "interval of the first ", color=QUIET, ha="right", va="top")
     if when is not None:
-        axes.annotate(
-            "wholly below", (when, float(seen["click_rate_low"][when])), xytext=(0, -40), textcoords="offset points",
-            ha="center", color=SEEN, fontweight="bold", arrowprops={"arrowstyle": "->", "color": SEEN},
-        )  # fmt: skip
+        axes.plot(when, float(seen["click_rate"][when]), "o", color=SEEN, fillstyle="none", markersize=16, mew=2)
+    axes.margins(y=0.12)
 
 
 def exposure(shown: npt.ArrayLike, best: npt.ArrayLike) -> Figure:
@@ -147,18 +151,14 @@ def exposure(shown: npt.ArrayLike, best: npt.ArrayLike) -> Figure:
 
     `shown` and `best` count the places of each item on sale, never shown ones as 0; shape (n_items,).
     """
-    counts = {"shown": np.asarray(shown, dtype=np.float64), "best slates": np.asarray(best, dtype=np.float64)}
+    counts = {"as shown": np.asarray(shown, dtype=np.float64), "best slates": np.asarray(best, dtype=np.float64)}
     covered = {name: percent(float((count > 0).mean())) for name, count in counts.items()}
-    title = f"{covered['shown']} of the items are ever shown; the best slates would show {covered['best slates']}"
+    title = f"{covered['as shown']} of the items are ever shown; the best slates would show {covered['best slates']}"
     with sheet(title, size=(9.5, 4.6)) as (figure, (axes,)):
-        for (name, count), colour, place in zip(counts.items(), (SEEN, TRUTH), (0.06, 0.30), strict=True):
+        for (name, count), colour, height in zip(counts.items(), (SEEN, TRUTH), (0.27, 0.17), strict=True):
             taken = np.concatenate([[0.0], np.cumsum(np.sort(count)[::-1]) / count.sum()])
-            part = np.linspace(0, 1, len(taken))
-            axes.plot(part, taken, color=colour)
-            words = f"{name}, Gini {gini(count):.2f}"
-            x = place + 0.02
-            y = float(np.interp(place, part, taken))
-            axes.text(x, y - 0.02, words, color=colour, fontweight="bold", va="top")
+            axes.plot(np.linspace(0, 1, len(taken)), taken, color=colour)
+            axes.text(0.5, height, f"{name}: Gini {gini(count):.2f}", color=colour, fontweight="bold")
         axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--")
         axes.text(0.62, 0.58, "if all items were\nshown alike", color=QUIET, va="top")
         axes.set(
