@@ -9,6 +9,7 @@ from simlab.lab.plots.cycle import cycle
 from simlab.lab.plots.deployment import lost, rollback
 from simlab.lab.plots.feedback import conversion, looks, maturity, position_bias
 from simlab.lab.plots.monitoring import apart, exposure, held, noise, noticed, pilots, seen_and_hidden
+from simlab.lab.plots.retraining import break_even, cycles, net_gain, spans, twins, worth
 from simlab.lab.plots.runs import guesses, seen_and_true, shares_of_best, true_clicks
 from simlab.lab.plots.style import percent, png
 from simlab.lab.plots.training import offline_and_true, popularity, split, sweep
@@ -18,14 +19,17 @@ __all__ = [
     "ageing",
     "apart",
     "attention",
+    "break_even",
     "conversion",
     "cycle",
+    "cycles",
     "exposure",
     "guesses",
     "held",
     "looks",
     "lost",
     "maturity",
+    "net_gain",
     "noise",
     "noticed",
     "offline_and_true",
@@ -40,8 +44,11 @@ __all__ = [
     "seen_and_true",
     "shares_of_best",
     "slate",
+    "spans",
     "split",
     "sweep",
     "tastes",
     "true_clicks",
+    "twins",
+    "worth",
 ]
