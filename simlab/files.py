@@ -11,6 +11,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simlab.errors import RunError
+
+_LOCK = ".lock"
 
 
 @functools.cache
@@ -36,13 +39,22 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+_DRAFT = re.compile(r"\..+\.\d+\.tmp")
+
+
 def sweep(folder: Path) -> None:
     """Removes every draft in `folder` and below. Only for one who holds the folder: drafts may be another's work."""
-    for draft in list(folder.rglob(".*.tmp")):
+    for draft in [path for path in folder.rglob(".*.tmp") if _DRAFT.fullmatch(path.name)]:
         if draft.is_dir():
             shutil.rmtree(draft)
         else:
             draft.unlink(missing_ok=True)
+
+
+def is_free(folder: Path) -> bool:
+    """Whether `folder` can be made anything of: it is not there, or holds nothing but a lock and drafts of ours."""
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return all(name == _LOCK or _DRAFT.fullmatch(name) for name in names)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -62,7 +74,7 @@ def write_json(path: Path, value: Any) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Holds `folder` for this process. Raises `RunError` where another process holds it; a killed one lets go."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with (folder / _LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -148,6 +148,12 @@ class Requests:
     exclude: Ints = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
     """Pairs (row, item_id) that must not be shown; shape (E, 2)."""
 
+    def __post_init__(self) -> None:
+        rows = self.exclude[:, 0]
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
+            wrong = int(rows.min()) if rows.min() < 0 else int(rows.max())
+            raise ConfigError("row of an exclusion", wrong, f"there are {len(self)} requests, counted from 0")
+
     def __len__(self) -> int:
         return len(self.user_id)
 

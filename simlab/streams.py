@@ -8,19 +8,29 @@ alone: PCG64DXSM can jump to any place in its sequence, and one double uses exac
 
 import hashlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from simlab.errors import ConfigError
 
-Name = str | int
+Name = str | int | np.integer[Any]
 
 _BLOCK = 1 << 14
 """Rows drawn at once; bounds the memory of a sparse selection."""
 
 _JUMP = 2500
 """Draws that cost as much as one jump; rows far apart are reached by jumps, rows close together drawn through."""
+
+
+def _plain(part: object) -> Name:
+    """A part of a name as a plain word or whole number: np.int64(3) and 3 are the same name."""
+    if isinstance(part, str):
+        return str(part)
+    if isinstance(part, int | np.integer) and not isinstance(part, bool):
+        return int(part)
+    raise ConfigError("part of a stream's name", part, "give words and whole numbers")
 
 
 @lru_cache(maxsize=4096)
@@ -42,7 +52,7 @@ def stream(seed: int, *name: Name) -> np.random.Generator:
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ConfigError("seed", seed, "give a whole number from 0 up")
-    sequence = np.random.SeedSequence(_entropy(int(seed), name))
+    sequence = np.random.SeedSequence(_entropy(int(seed), tuple(_plain(part) for part in name)))
     return np.random.Generator(np.random.PCG64DXSM(sequence))
 
 

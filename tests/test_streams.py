@@ -48,6 +48,16 @@ def test_a_seed_that_is_not_a_whole_number_is_refused(seed: object) -> None:
         stream(seed)  # type: ignore[arg-type]
 
 
+def test_a_number_is_the_same_name_whoever_made_it() -> None:
+    """numpy's whole numbers name the same stream as Python's, whichever was asked for first; others are refused."""
+    assert stream(7, "a", np.int64(3)).random() == stream(7, "a", 3).random()
+    assert stream(7, "b", 4).random() == stream(int(np.int64(7)), "b", np.int32(4)).random()
+    assert stream(7, "c", 1).random() != stream(7, "c", "1").random()
+    for part in (True, 1.0, None):
+        with pytest.raises(ConfigError, match="stream's name"):
+            stream(7, "c", part)  # type: ignore[arg-type]
+
+
 def test_rows_below_zero_are_refused() -> None:
     """Jumping backwards would wrap round the whole period in silence."""
     with pytest.raises(ConfigError, match="rows"):

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from simlab.errors import NotebookError, RunError
-from simlab.files import locked, temporary_folder, write_json
+from simlab.files import is_free, locked, temporary_folder, write_json
 
 FOLDER = "SIMLAB_FOLDER"
 """Name of the environment variable that tells a notebook where it may write."""
@@ -128,8 +128,7 @@ def course_notebooks(folder: Path) -> list[Path]:
 def _check(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise RunError("course folder", str(out), "it is a file: choose another name")
-    strange = out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir())
-    if strange and not (out / "course.json").exists():
+    if not (out / "course.json").exists() and not is_free(out):
         raise RunError("course folder", str(out), "it is not empty and holds no course: choose a new folder")
 
 

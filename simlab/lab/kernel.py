@@ -4,6 +4,7 @@ Why: a kernel called "python3" may be anybody's, with other packages than the on
 not look different because of where it was started (`MPLBACKEND` in the environment loses every figure).
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from papermill import PapermillExecutionError
 from traitlets import Dict, Unicode, default
 from traitlets.config import Config
 
-STATIC = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "SIMLAB_UI": "static"}
+STATIC = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "SIMLAB_UI": "static",
+    # Our matrices are small: a second thread brings nothing, and waits so busily that a run takes half as long again.
+    "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
+}
 """What the environment of a kernel says when nobody sits before it."""
 
 QUIET = ["--log-level=ERROR"]

@@ -7,7 +7,6 @@ Why it can be killed: all that a day leaves is written before the day's folder o
 that renaming is the moment at which the day has happened. What an unfinished day left is made again, the same.
 """
 
-import io
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from simlab.errors import ConfigError, DataError, SimlabError
-from simlab.files import locked, sweep, temporary_folder, write_bytes, write_json
+from simlab.files import locked, parquet_bytes, sweep, temporary_folder, write_bytes, write_json
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
-from simlab.lab.run import Run, check_folder, claim_folder, day_file
+from simlab.lab.run import Run, check_folder, check_whole, claim_folder, day_file
 from simlab.lab.worlds import open_world
 from simlab.recsys.evaluation import backtest
 from simlab.recsys.log import EventLog
@@ -86,8 +85,8 @@ def run_day(ring: Ring, day: int) -> Metrics:
         **daily_metrics(seen, feedback, ring.world.catalogue, day),
         **ring.oracle.truth_of_day(slates),
     }
-    write_bytes(day_file(ring.path, day, "parquet"), _parquet(still_to_come))
-    write_json(day_file(ring.path, day, "json"), metrics)
+    write_bytes(day_file(ring.path, day, "parquet"), parquet_bytes(still_to_come))
+    write_json(day_file(ring.path, day, "json"), {name: None if x != x else x for name, x in metrics.items()})
     ring.log.append(day, seen, feedback)
     return metrics
 
@@ -133,9 +132,8 @@ def run(
     path = Path(mkdtemp(dir=temporary_folder())) if out is None else Path(out)
     check_folder(path, config)
     opened = None if _world_file(path).exists() else open_world(config)  # before anything is written: it may be refused
-    new = not path.exists()
-    claim_folder(path, config)
     with locked(path):
+        new = claim_folder(path, config)  # asks again, now that nobody else can change the answer
         sweep(path)
         try:
             if opened is not None:
@@ -164,6 +162,7 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
         opened = open_world(config)
         claim_folder(path, config)
         _set_up(path, *opened)
+    check_whole(path)
     log, registry = EventLog(path / "log"), Registry(path / "models")
     world = Run(path).world
     fallback = _fallback(config, log, registry, world)
@@ -195,7 +194,7 @@ def _world_file(path: Path) -> Path:
 
 def _set_up(path: Path, world: World, history: pa.Table) -> None:
     EventLog(path / "log").import_history(known(history, -1))
-    write_bytes(path / "truth" / "history.parquet", _parquet(arriving(history, 0)))
+    write_bytes(path / "truth" / "history.parquet", parquet_bytes(arriving(history, 0)))
     write_bytes(_world_file(path), to_bytes(world))  # last: with it, the setting up has happened
 
 
@@ -210,12 +209,6 @@ def _fallback(config: RunConfig, log: EventLog, registry: Registry, world: World
     model, _ = registry.load(name)
     assert isinstance(model, PopularityModel)
     return model
-
-
-def _parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()
 
 
 def _pending(path: Path, log: EventLog) -> pa.Table:

@@ -101,7 +101,7 @@ class Oracle:
     def truth_of_day(self, slates: Slates) -> dict[str, float]:
         """The true columns of a run's metrics: expected value a visit of what was shown, and of the best."""
         value, best = self.value(slates), self.value(self.best(slates.requests))
-        visits = max(len(slates.requests), 1)
+        visits = len(slates.requests) or float("nan")  # without visits there is no mean
         clicks, top = float(value.clicks.sum()), float(best.clicks.sum())
         return {
             "true_clicks_per_visit": clicks / visits,

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from simlab.errors import RunError, SimlabError
-from simlab.files import write_json
+from simlab.files import is_free, write_json
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
 from simlab.recsys.log import EventLog
@@ -30,6 +32,9 @@ from simlab.world.truth import World, from_bytes
 PACKAGES = ("simlab", "numpy", "scipy", "pandas", "pyarrow", "duckdb", "lightfm-next", "implicit")
 
 
+_AGAIN = "remove the run folder, and run it again"
+
+
 def day_file(path: Path, day: int, ending: str) -> Path:
     """Where the lab keeps what it knows of `day`."""
     return path / "truth" / f"day={day:05d}.{ending}"
@@ -38,9 +43,9 @@ def day_file(path: Path, day: int, ending: str) -> Path:
 def _stored(path: Path) -> dict[str, Any]:
     file = path / "config.json"
     try:
-        stored: dict[str, Any] = json.loads(file.read_text())
-        stored["settings"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        stored: dict[str, Any] = dict(json.loads(file.read_text()))
+        dict(stored["settings"])
+    except (ValueError, KeyError, TypeError) as error:
         raise RunError(
             "run folder", str(path), f"its config.json is damaged ({error}): choose another folder"
         ) from error
@@ -61,16 +66,49 @@ def check_folder(path: Path, config: RunConfig) -> None:
                 remedy = f"it holds a run with {name} = {before.get(name)!r}, not {settings.get(name)!r}: "
                 raise RunError("run folder", str(path), remedy + "choose another folder, or the same settings")
         return
-    if path.exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+    if not is_free(path):
         raise RunError("run folder", str(path), "it is not empty and holds no run: choose a new folder")
 
 
-def claim_folder(path: Path, config: RunConfig) -> None:
-    """Makes `path` the folder of the run `config`, where it is not yet. Raises `RunError` as `check_folder` does."""
+def claim_folder(path: Path, config: RunConfig) -> bool:
+    """Makes `path`, which this process holds, the folder of the run `config`; False where it was that already.
+
+    Raises `RunError` as `check_folder` does.
+    """
     check_folder(path, config)
-    if not (path / "config.json").exists():
-        packages = {name: version(name) for name in PACKAGES}
-        write_json(path / "config.json", {"settings": _settings(config), "packages": packages})
+    if (path / "config.json").exists():
+        return False
+    packages = {name: version(name) for name in PACKAGES}
+    write_json(path / "config.json", {"settings": _settings(config), "packages": packages})
+    return True
+
+
+def check_whole(path: Path) -> None:
+    """Finds that nothing is missing or damaged of the days that have happened. Raises `RunError` naming the file."""
+    days = EventLog(path / "log").days
+    if days != list(range(len(days))):
+        missing = min(set(range(max(days))) - set(days))
+        raise RunError("run folder", str(path), f"day {missing} is missing in its log: {_AGAIN}")
+    files = [path / "log" / "history.parquet", path / "truth" / "history.parquet"]
+    for day in days:
+        folder = path / "log" / f"day={day:05d}"
+        files += [folder / "impressions.parquet", folder / "feedback.parquet", day_file(path, day, "parquet")]
+    for file in files:
+        try:
+            pq.read_metadata(file)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise RunError("file of the run", str(file), f"it is missing or damaged: {_AGAIN}") from error
+
+
+def day_metrics(path: Path, day: int) -> dict[str, Any]:
+    """The metrics of `day`. Raises `RunError` where they are missing or damaged."""
+    file = day_file(path, day, "json")
+    try:
+        row: dict[str, Any] = dict(json.loads(file.read_text()))
+        row["visits"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError("file of the run", str(file), f"it is missing or damaged: {_AGAIN}") from error
+    return row
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
@@ -103,7 +141,7 @@ class Run:
     @property
     def metrics(self) -> pd.DataFrame:
         """One row a day, `day` the index: what the company sees, then the truth beside it."""
-        rows = [json.loads(day_file(self.path, day, "json").read_text()) for day in self.log.days]
+        rows = [day_metrics(self.path, day) for day in self.log.days]
         return pd.DataFrame(rows).set_index("day") if rows else pd.DataFrame()
 
     @property

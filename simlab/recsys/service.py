@@ -7,11 +7,14 @@ popular; the rows say "fallback", so that no model is credited with it.
 import numpy as np
 
 from simlab.errors import ModelError
-from simlab.recsys.models import PopularityModel, Recommender
+from simlab.recsys.models import PopularityModel, RandomModel, Recommender
 from simlab.recsys.retrieval import top_n
-from simlab.schema import SOURCES, Bools, Catalogue, Ints, Labels, Requests, Slates
+from simlab.schema import SOURCES, Bools, Catalogue, Floats, Ints, Labels, Requests, Slates
 
 NO_MODEL = "none"
+
+FALLBACK = "fallback"
+"""What rows of the fallback say instead of a model's version."""
 
 _SCORES = 1 << 18
 """Scores made at once: two megabytes, so that they are ranked while they are in the cache, however many ask."""
@@ -45,18 +48,19 @@ class Service:
         if self.version == NO_MODEL:
             known = np.zeros(len(requests), dtype=bool)
         if known.all():
-            item_id = self._rank(self._model, requests)
+            item_id, propensity = self._rank(self._model, requests)
         else:
             item_id = np.empty((len(requests), requests.n), dtype=np.int64)
+            propensity = np.empty(item_id.shape)
             for rows, model in ((np.flatnonzero(known), self._model), (np.flatnonzero(~known), self.fallback)):
                 if len(rows):
-                    item_id[rows] = self._rank(model, requests.take(rows))
+                    item_id[rows], propensity[rows] = self._rank(model, requests.take(rows))
         return Slates(
             requests=requests,
             item_id=item_id,
-            propensity=np.ones(item_id.shape),  # the ranking is deterministic
+            propensity=propensity,
             source=np.where(known, _MODEL, _FALLBACK)[:, None].repeat(requests.n, axis=1),
-            model_version=Labels.constant(self.version, len(requests)),
+            model_version=Labels(codes=(~known).astype(np.int64), names=(self.version, FALLBACK)),
             arm=Labels.constant("champion", len(requests)),
         )
 
@@ -65,7 +69,8 @@ class Service:
             remedy = f"the catalogue has {len(self.catalogue)} items: deploy a model trained on it"
             raise ModelError(f"items of {name}", model.n_items, remedy)
 
-    def _rank(self, model: Recommender, requests: Requests) -> Ints:
+    def _rank(self, model: Recommender, requests: Requests) -> tuple[Ints, Floats]:
+        """The items of each slate and their propensities."""
         allowed: Bools = self.catalogue.on_sale(requests.day)[: model.n_items]
         item_id = np.empty((len(requests), requests.n), dtype=np.int64)
         size = max(1, _SCORES // model.n_items)
@@ -73,4 +78,10 @@ class Service:
             rows = np.arange(first, min(first + size, len(requests)))
             some = requests.take(rows)
             item_id[rows] = top_n(model.scores(some), requests.n, allowed, some.exclude)
-        return item_id
+        if not isinstance(model, RandomModel):
+            return item_id, np.ones(item_id.shape)  # the ranking is certain
+        pairs = np.unique(requests.exclude, axis=0)
+        pairs = pairs[(pairs[:, 1] >= 0) & (pairs[:, 1] < model.n_items)]
+        banned = np.bincount(pairs[allowed[pairs[:, 1]], 0], minlength=len(requests))
+        left = allowed.sum() - banned[:, None] - np.arange(requests.n)  # from which each item was drawn
+        return item_id, 1 / np.maximum(left, 1)

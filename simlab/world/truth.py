@@ -15,9 +15,9 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from simlab.errors import DataError
+from simlab.errors import ConfigError, DataError
 from simlab.schema import Catalogue, Floats, Ints, Labels, Shoppers, Slates
-from simlab.settings import from_dict, require
+from simlab.settings import check_types, from_dict, require
 from simlab.world.response import Preferences, ResponseConfig
 
 WEEK = (0.80, 0.85, 0.90, 1.00, 1.15, 1.25, 1.05)
@@ -58,6 +58,7 @@ class WorldConfig:
     """How shoppers look, click, buy and rate."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name, most in (("n_users", 10**8), ("n_items", 10**6), ("n_dims", 1000), ("history_days", 10_000)):
             fits = 1 <= getattr(self, name) <= most
             require(name, getattr(self, name), fits, f"give a whole number from 1 to {most}")
@@ -105,6 +106,13 @@ class World:
     shoppers: Shoppers
     items: ItemTruth
     people: PeopleTruth
+
+    def __post_init__(self) -> None:
+        n_items, n_users = len(self.catalogue), len(self.shoppers)
+        of_items = (self.items.vector, self.items.quality, self.items.price_index, self.catalogue.price)
+        of_people = (self.people.taste, self.people.home, self.people.activity, self.people.patience)
+        fits = all(len(part) == n_items for part in of_items) and all(len(part) == n_users for part in of_people)
+        require("world", f"{n_users} shoppers, {n_items} items", fits, "give every part a row for each of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +195,15 @@ def from_bytes(data: bytes, where: str = "world file") -> World:
             arrays = {name: stored[name] for name in stored.files}
         words = json.loads(arrays.pop("__words__").tobytes())
         world: World = _unflatten(World, "", arrays, words)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        ConfigError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
         raise DataError(where, str(error), "it is not a whole world file: make it again") from error
     return world

@@ -1,6 +1,7 @@
 """The ring: the same settings give the same run, whatever is killed, permuted or threaded; and its lessons hold."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simlab.errors import ConfigError, DataError, RunError
+from simlab.errors import ConfigError, DataError, RunError, SimlabError
 from simlab.lab.config import RunConfig
 from simlab.lab.loop import open_ring, run
 from simlab.lab.oracle import Oracle
 from simlab.lab.run import Run, load_run
+from simlab.recsys.evaluation import backtest
 from simlab.recsys.training import TrainingConfig
 from simlab.schema import to_impressions
 from simlab.world.history import answer
@@ -172,7 +174,127 @@ def test_metrics_have_a_row_a_day_and_weeks_add_up(whole: Run) -> None:
     )
     assert (metrics["share_of_best"] <= 1).all()
     assert metrics["retrained"].tolist() == [1, 0, 0, 1, 0, 0, 1, 0]
+    assert metrics["model_age"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert whole.finished
+
+
+def test_a_day_s_metrics_hold_what_was_known_that_day(whole: Run) -> None:
+    """Counted anew from the log as known at the end of each day: no purchase is counted before it arrives."""
+    price = whole.world.catalogue.price
+    for day in range(CONFIG.days):
+        row = whole.metrics.loc[day]
+        shown = whole.log.sql(f"select count(*) n, sum(clicked::int) c from impressions where day = {day}", until=day)
+        bought = whole.log.sql(f"select item_id from impressions where purchase_day = {day}", until=day)["item_id"]
+        assert (row["impressions"], row["clicks"], row["purchases"]) == (shown["n"][0], shown["c"][0], len(bought))
+        assert row["revenue"] == pytest.approx(price[bought].sum())
+    late = whole.log.sql("select count(*) n from impressions where day >= 0 and purchase_day > day")["n"][0]
+    assert late > 0
+
+
+def test_the_evidence_is_that_of_the_week_before(whole: Run) -> None:
+    """Beside every promotion stands the backtest of its settings on the last seven days known then."""
+    world = whole.world
+    marks = backtest(
+        whole.log,
+        world.catalogue.launched_by(3),
+        world.shoppers,
+        config=CONFIG.training_config(),
+        day=3,
+        holdout_days=7,
+    ).overall
+    row = whole.registry.history("champion")[1]
+    assert row["evidence"] == {"recall_at_10": marks.recall, "ndcg_at_10": marks.ndcg, "users": marks.n_users}
+    assert whole.registry.card("lightfm-day00003")["offline"] == row["evidence"]
+
+
+def test_a_random_shop_logs_its_propensities(tmp_path: Path) -> None:
+    """At position p each of the items left is equally likely, so the propensity is 1 / (items on sale - p)."""
+    random = run(RunConfig(days=2, retrain="never", world=SMALL, training=TrainingConfig(algorithm="random")))
+    rows = random.log.sql("select distinct position, propensity from impressions where day = 0 order by position")
+    np.testing.assert_allclose(rows["propensity"], 1 / (60 - np.arange(10)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "log/history.parquet",
+        "log/day=00002/impressions.parquet",
+        "log/day=00002/feedback.parquet",
+        "truth/history.parquet",
+        "truth/day=00001.parquet",
+        "truth/day=00001.json",
+        "truth/world.npz",
+        "config.json",
+    ],
+)
+@pytest.mark.parametrize("damage", ["gone", "cut", "junk"])
+def test_a_run_with_a_damaged_file_is_not_gone_on_with(name: str, damage: str, whole: Run, tmp_path: Path) -> None:
+    """A missing, cut or overwritten file is named; nothing is learnt from what is left."""
+    shutil.copytree(whole.path, tmp_path / "run")
+    file = tmp_path / "run" / name
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:20] if damage == "cut" else b"\xff\xfe" * 40)
+    if (name, damage) == ("truth/world.npz", "gone"):
+        run(CONFIG, out=tmp_path / "run")  # the setting up comes first: it is done again
+        assert contents(tmp_path / "run") == contents(whole.path)
+        return
+    with pytest.raises(SimlabError, match="run folder|file of the run|world.npz"):
+        run(CONFIG, out=tmp_path / "run")
+
+
+def test_a_missing_day_is_named(whole: Run, tmp_path: Path) -> None:
+    """A gap in the log is no end of it."""
+    shutil.copytree(whole.path, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "log" / "day=00004")
+    with pytest.raises(RunError, match="day 4 is missing"):
+        run(CONFIG, out=tmp_path / "run")
+
+
+RACER = """
+import sys
+from simlab.errors import RunError
+from simlab import run
+sys.stdin.readline()
+world = {"n_users": 60, "n_items": 40, "history_days": 8}
+try:
+    print(run(days=2, seed=int(sys.argv[1]), world=world, out=sys.argv[2]).config.seed)
+except RunError as error:
+    print("refused")
+"""
+
+
+def test_two_processes_do_not_mix_their_runs(tmp_path: Path) -> None:
+    """Started at once on one folder with two seeds: one has it, the other is told so, and the folder is one run."""
+    for trial in range(4):
+        out = tmp_path / str(trial)
+        racers = [
+            subprocess.Popen(
+                [sys.executable, "-c", RACER, str(seed), str(out)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for seed in (1, 2)
+        ]
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        said = sorted(racer.communicate()[0].strip() for racer in racers)
+        assert said[1] == "refused"
+        done = load_run(out)
+        assert done.config.seed == done.world.config.seed == int(said[0])
+
+
+def test_a_folder_with_hidden_things_in_it_is_refused(tmp_path: Path) -> None:
+    """What begins with a dot is somebody's too, and stays."""
+    (tmp_path / "mine" / ".cache").mkdir(parents=True)
+    (tmp_path / "mine" / ".cache" / ".precious.tmp").write_text("dear")
+    with pytest.raises(RunError, match="not empty"):
+        run(CONFIG, out=tmp_path / "mine")
+    assert (tmp_path / "mine" / ".cache" / ".precious.tmp").read_text() == "dear"
 
 
 def test_a_run_is_read_from_its_folder(whole: Run) -> None:

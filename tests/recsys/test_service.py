@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simlab.errors import ConfigError, ModelError
 from simlab.recsys.models import FactorModel, PopularityModel, RandomModel, Recommender
-from simlab.recsys.service import NO_MODEL, Service
+from simlab.recsys.service import FALLBACK, Service
 from simlab.schema import NO_ITEM, SOURCES, Catalogue, Ints, Labels, Requests, Slates
 from simlab.streams import stream
 from simlab.testing import check_slates
@@ -138,7 +138,7 @@ def test_before_the_first_model_everybody_gets_what_is_popular() -> None:
     slates = a_service(None).recommend(visits(1, 2))
     assert sources(slates) == [["fallback"] * 3] * 2
     assert slates.item_id.tolist() == [[20, 19, 18]] * 2
-    assert slates.model_version.words() == [NO_MODEL] * 2
+    assert slates.model_version.words() == [FALLBACK] * 2
 
 
 def test_a_model_that_does_not_fit_is_refused_and_the_old_one_goes_on() -> None:
