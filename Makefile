@@ -62,8 +62,9 @@ check: $(READY) ## all that must hold before a push: format, lint, types, import
 	$(BIN)/python -m simlab.lab.notebooks lint notebooks
 	$(MAKE) --no-print-directory test
 
-lab: $(READY) ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks
+lab: $(READY) ## open JupyterLab on copies of the notebooks in runs/lab, without their answers
+	@$(BIN)/python -m simlab.lab.notebooks desk notebooks >/dev/null
+	$(BIN)/jupyter lab runs/lab/00_start_here.ipynb
 
 bench: $(READY) ## measure the speed of the loop
 	$(BIN)/python -m benchmarks.loop

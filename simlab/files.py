@@ -58,16 +58,25 @@ def is_free(folder: Path) -> bool:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Puts `data` at `path`, replacing what is there in one step."""
+    """Puts `data` at `path`, replacing what is there in one step.
+
+    Raises `OSError` naming the file where it cannot, for example on a full disk; no draft is left then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_of(path)
-    draft.write_bytes(data)
-    draft.replace(path)
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write says nothing of its file
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Puts `value` at `path` as readable JSON; the same value gives the same bytes."""
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+def write_json(path: Path, value: Any, *, sort: bool = True) -> None:
+    """Puts `value` at `path` as readable JSON, keys in alphabetical order or as they come."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=sort) + "\n").encode())
 
 
 @contextlib.contextmanager

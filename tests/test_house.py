@@ -49,3 +49,21 @@ def test_every_version_is_pinned() -> None:
     asked = re.findall(r'^    "([\w-]+)[<>=]', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
     assert len(asked) > 15
     assert {name.lower() for name in asked} <= pinned
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    """The README's block, with a smaller shop and another folder, does what it says."""
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[0]
+    assert 'out="runs/x"' in code
+    small = 'days=3, world={"n_users": 60, "n_items": 40, "history_days": 14}'
+    code = code.replace("days=60", small).replace('out="runs/x"', f"out={str(tmp_path / 'x')!r}")
+    subprocess.run([sys.executable, "-c", code + "\nassert len(run.metrics) == 3"], check=True)
+
+
+def test_the_readme_s_plain_test_command_is_make_s() -> None:
+    """Who has no make types what make test runs, but for the number of workers."""
+    plain = re.findall(r"\.venv/bin/python -m (pytest .*)", (ROOT / "README.md").read_text())
+    makefile = (ROOT / "Makefile").read_text()
+    nbval = re.findall(r"^NBVAL := (.*)$", makefile, flags=re.MULTILINE)[0]
+    assert plain == [f"pytest {nbval} tests simlab notebooks"]
+    assert "$(NBVAL) tests simlab notebooks" in makefile

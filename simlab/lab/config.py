@@ -1,13 +1,33 @@
 """What a run is: every setting that decides its outcome. The same settings give the same run, bit for bit."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from simlab.datasets.shelf import SHOP, SOURCES
+from simlab.errors import ConfigError
 from simlab.recsys.retrain import parse_policy
 from simlab.recsys.training import TrainingConfig
-from simlab.settings import require
+from simlab.settings import check_types, choose, from_dict, require
+from simlab.world.calibrate import CalibrationConfig
 from simlab.world.presets import preset
 from simlab.world.truth import WorldConfig
+
+
+class Fixed(dict[str, Any]):
+    """A dict, and in JSON the same as one, that does not change once it is made; the mappings in it are copied."""
+
+    def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        given = dict(values).items()
+        super().__init__({name: Fixed(part) if isinstance(part, Mapping) else part for name, part in given})
+
+    def __reduce__(self) -> tuple[Any, ...]:  # copies and pickles are made at once, not name by name
+        return Fixed, (dict(self),)
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise ConfigError("settings of the world", dict(self), "these are fixed: make another RunConfig")
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = setdefault = clear = _refuse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,29 +43,51 @@ class RunConfig:
     retrain: str = "scheduled:14"
     """When to learn again: "never" or "scheduled:N" (every N days)."""
     seed: int = 0
-    """Of the world, its luck and the training."""
+    """Of the world, its luck and the training; from 0 to 2**63 - 1."""
     n_positions: int = 10
     """Items in a slate, 1 to 100."""
     world: dict[str, Any] = field(default_factory=dict)
-    """Settings of the world to change, e.g. {"n_users": 200, "drift": 0.0}; names as in WorldConfig."""
+    """Settings of the world to change, e.g. {"n_users": 200, "drift": 0.0}; names as in WorldConfig, with real data
+    as in CalibrationConfig. With real data n_users is a sample, of all users where there are not so many."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """How models are trained."""
 
     def __post_init__(self) -> None:
+        check_types(self)
+        object.__setattr__(self, "world", Fixed(self.world))
+        choose("data set", self.data, SOURCES)
         require("days", self.days, 1 <= self.days <= 10_000, "give a whole number from 1 to 10000")
         require("n_positions", self.n_positions, 1 <= self.n_positions <= 100, "give a whole number from 1 to 100")
-        require("seed", self.seed, self.seed >= 0, "give a whole number from 0 up")
+        require("seed", self.seed, 0 <= self.seed < 2**63, "give a whole number from 0 to 2**63 - 1")
         parse_policy(self.retrain)
         require(
-            "world", self.world, "seed" not in self.world, "give the seed of the run instead: it is the world's too"
+            "world",
+            dict(self.world),
+            "seed" not in self.world,
+            "give the seed of the run instead: it is the world's too",
         )
-        items = self.world_config().n_items
-        fits = self.n_positions <= items
-        require("n_positions", self.n_positions, fits, f"the catalogue has {items} items: give at most as many")
+        if self.data == SHOP:
+            items = self.world_config().n_items
+            fits = self.n_positions <= items
+            require("n_positions", self.n_positions, fits, f"the catalogue has {items} items: give at most as many")
+        else:
+            preset(self.preset)
+            self.calibration_config()
 
     def world_config(self) -> WorldConfig:
-        """The settings of the world, changes and seed applied."""
+        """The settings of the world of data "shop", changes and seed applied."""
         return preset(self.preset, **{**self.world, "seed": self.seed})
+
+    def calibration_config(self) -> CalibrationConfig:
+        """The settings of the world fitted to real data, changes and seed applied; n_users is not one of them."""
+        known = ["n_users", *(part.name for part in fields(CalibrationConfig) if part.name != "seed")]
+        for name in self.world:
+            choose(f"setting of a world fitted to {self.data}", name, dict.fromkeys(known, 1))
+        changes = dict(self.world)
+        n = changes.pop("n_users", 2)
+        fits = isinstance(n, int) and not isinstance(n, bool) and n >= 2
+        require("n_users", n, fits, "give a whole number from 2 up")
+        return from_dict(CalibrationConfig, {**changes, "seed": self.seed})
 
     def training_config(self) -> TrainingConfig:
         """The settings of training, with the seed of the run."""

@@ -25,6 +25,7 @@ import numpy as np
 
 from simlab.errors import NotebookError, RunError
 from simlab.files import is_free, locked, temporary_folder, write_json
+from simlab.settings import require
 
 FOLDER = "SIMLAB_FOLDER"
 """Name of the environment variable that tells a notebook where it may write."""
@@ -139,7 +140,8 @@ def run_course(
 
     A parameter goes to every notebook that declares it. `progress` tells on standard error of each notebook that is
     done, with a bar on a terminal. Raises `NotebookError` as `run_notebook` does, and for a parameter that no
-    notebook has; `RunError` for a folder `out` with other things in it, or in use by another process.
+    notebook has; `ConfigError` for a seed that no run can have; `RunError` for a folder `out` with other things in
+    it, or in use by another process.
     """
     from tqdm import tqdm
 
@@ -148,7 +150,8 @@ def run_course(
     paths = course_notebooks(notebooks)
     declared = {path: read_parameters(path) for path in paths}
     everything = {name: parameter for known in declared.values() for name, parameter in known.items()}
-    bind(parameters, everything)
+    seed = bind(parameters, everything).get("seed", 0)
+    require("seed", seed, isinstance(seed, int) and 0 <= seed < 2**63, "give a whole number from 0 to 2**63 - 1")
     given = {path: {name: value for name, value in parameters.items() if name in declared[path]} for path in paths}
     for path in paths:
         bind(given[path], declared[path])

@@ -86,7 +86,9 @@ def run_day(ring: Ring, day: int) -> Metrics:
         **ring.oracle.truth_of_day(slates),
     }
     write_bytes(day_file(ring.path, day, "parquet"), parquet_bytes(still_to_come))
-    write_json(day_file(ring.path, day, "json"), {name: None if x != x else x for name, x in metrics.items()})
+    write_json(
+        day_file(ring.path, day, "json"), {name: None if x != x else x for name, x in metrics.items()}, sort=False
+    )
     ring.log.append(day, seen, feedback)
     return metrics
 

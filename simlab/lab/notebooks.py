@@ -121,7 +121,22 @@ def lint(path: Path) -> list[str]:
     return found
 
 
-ACTIONS: dict[str, Callable[[Path], list[str]]] = {"write": write, "check": check, "lint": lint}
+def desk(path: Path) -> list[str]:
+    """Lays a copy of the notebook without its outputs into runs/lab, to work in; one that lies there stays as it is.
+
+    Why: whoever is to predict an outcome should not see it below the question.
+    """
+    copy = path.resolve().parents[1] / "runs" / "lab" / path.name
+    if not copy.exists():
+        notebook = normalised(read_notebook(path))
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.update(outputs=[], execution_count=None)
+        write_bytes(copy, text_of(notebook).encode())
+    return []
+
+
+ACTIONS: dict[str, Callable[[Path], list[str]]] = {"write": write, "check": check, "lint": lint, "desk": desk}
 
 
 def _found(paths: Sequence[Path]) -> list[Path]:
@@ -134,7 +149,11 @@ def _found(paths: Sequence[Path]) -> list[Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what the module's docstring says; 0 where all is well, 1 with findings, 2 for a notebook that fails."""
     parser = argparse.ArgumentParser(prog="python -m simlab.lab.notebooks", description="The form of our notebooks.")
-    parser.add_argument("action", choices=ACTIONS, help="write: execute and store; check: compare; lint: only read")
+    parser.add_argument(
+        "action",
+        choices=ACTIONS,
+        help="write: execute and store; check: compare; lint: only read; desk: copy to runs/lab",
+    )
     parser.add_argument("paths", nargs="+", type=Path, help="notebooks, or folders of them")
     options = parser.parse_args(arguments)
     bad = 0

@@ -161,7 +161,10 @@ def _models(run: Run) -> pd.DataFrame:
 
 
 def _settings(run: Run) -> pd.DataFrame:
-    flat = pd.json_normalize(asdict(run.config)).iloc[0].to_dict()
+    config = run.config
+    world = asdict(run.world.config) if config.data == "shop" else dict(config.world)
+    settings = asdict(config) | {"training": asdict(config.training_config()), "world": world}
+    flat = pd.json_normalize(settings).iloc[0].to_dict()
     packages = json.loads((run.path / "config.json").read_text()).get("packages", {})
     flat |= {f"package {name}": version for name, version in packages.items()}
     return pd.DataFrame({"value": [str(value) for value in flat.values()]}, index=pd.Index(flat, name="setting"))

@@ -125,6 +125,9 @@ class Run:
         self.log = EventLog(path / "log")
         self.registry = Registry(path / "models")
 
+    def __repr__(self) -> str:
+        return f"<Run {self.path}: {len(self.log.days)} of {self.config.days} days>"
+
     @cached_property
     def world(self) -> World:
         """What is true. A company never sees it."""
@@ -142,7 +145,10 @@ class Run:
     def metrics(self) -> pd.DataFrame:
         """One row a day, `day` the index: what the company sees, then the truth beside it."""
         rows = [day_metrics(self.path, day) for day in self.log.days]
-        return pd.DataFrame(rows).set_index("day") if rows else pd.DataFrame()
+        if not rows:
+            return pd.DataFrame()
+        table = pd.DataFrame(rows).set_index("day")
+        return table[sorted(table.columns, key=_is_true)]
 
     @property
     def finished(self) -> bool:
@@ -152,6 +158,11 @@ class Run:
     def weeks(self) -> pd.DataFrame:
         """The metrics by week: sums of counts and money, means of the rest weighted by visits; `week` counts from 1."""
         return weeks_of(self.metrics)
+
+
+def _is_true(name: object) -> bool:
+    """Whether a metric is known to the lab alone."""
+    return str(name).startswith(("true_", "best_", "share_of_best"))
 
 
 SUMS = ("visits", "impressions", "clicks", "purchases", "revenue", "margin", "retrained")

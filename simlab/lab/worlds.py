@@ -1,14 +1,12 @@
 """A shop to run: the world that is asked for, and the history that the company starts from."""
 
-from dataclasses import fields
+from dataclasses import replace
 from functools import lru_cache
 
 import pyarrow as pa
 
 from simlab import datasets
-from simlab.errors import ConfigError
 from simlab.lab.config import RunConfig
-from simlab.settings import choose, from_dict
 from simlab.world.calibrate import CalibrationConfig, calibrate
 from simlab.world.history import make_history
 from simlab.world.presets import make_world, preset
@@ -26,30 +24,24 @@ def open_world(config: RunConfig) -> tuple[World, pa.Table]:
         world = make_world(settings, config.days)
         built_in = settings == preset("shop")
         return world, datasets.read_shop()["history"] if built_in else make_history(world)
-    choose("data set", config.data, {data.name: data for data in datasets.catalogue()})
-    changes = {name: value for name, value in config.world.items() if name != "n_users"}
-    return calibrated(config.data, config.seed, config.world.get("n_users"), tuple(sorted(changes.items())))
+    fits = "n_dims" not in config.world
+    return calibrated(config.data, config.world.get("n_users"), config.calibration_config(), fits=fits)
 
 
 @lru_cache(maxsize=2)
-def calibrated(
-    data: str, seed: int, n_users: int | None, changes: tuple[tuple[str, float | int], ...]
-) -> tuple[World, pa.Table]:
-    """The world fitted to the ratings of `data`, of `n_users` users or all, and these ratings as its history.
+def calibrated(data: str, n_users: int | None, config: CalibrationConfig, *, fits: bool) -> tuple[World, pa.Table]:
+    """The world fitted to the ratings of `data`, of at most `n_users` users or all, and these ratings as its history.
 
-    `changes` must be settings of the calibration, e.g. ("drift", 0.0). Why it remembers: fitting takes longer than a
-    run, and a notebook runs the same world several times.
+    Where it `fits`, n_dims is lowered to what so few users and items allow. Why it remembers: fitting takes longer
+    than a run, and a notebook runs the same world several times.
     """
-    known = {field.name for field in fields(CalibrationConfig)} - {"seed"}
-    for name, _ in changes:
-        if name not in known:
-            remedy = f"a world calibrated to {data} takes: {', '.join(sorted(known | {'n_users'}))}"
-            raise ConfigError("world setting", name, remedy)
     ratings = datasets.load(data)
     if n_users is not None:
-        ratings = datasets.sample(ratings, n_users, seed=seed)
-    config = from_dict(CalibrationConfig, {**dict(changes), "seed": seed})
-    return calibrate(datasets.observed(ratings, seed=seed), config=config), datasets.to_impressions(ratings)
+        ratings = datasets.sample(ratings, n_users, seed=config.seed)
+    if fits:
+        most = min(ratings.n_users, ratings.n_items) - 1
+        config = replace(config, n_dims=min(config.n_dims, most))
+    return calibrate(datasets.observed(ratings, seed=config.seed), config=config), datasets.to_impressions(ratings)
 
 
 def shop_tables() -> dict[str, pa.Table]:

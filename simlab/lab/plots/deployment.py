@@ -59,7 +59,8 @@ def _name_the_mistake(axes: Axes, days: pd.Index, without: float) -> None:
         "wrong model", (middle, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
         ha="center", color=QUIET, fontweight="bold", annotation_clip=False,
     )  # fmt: skip
+    low = 0.22 * axes.get_ylim()[1]
     axes.annotate(
-        "without the mistake", (middle, without), xytext=(60, -75), textcoords="offset points", va="center",
-        color=TRUTH, fontweight="bold", arrowprops={"arrowstyle": "-", "color": TRUTH},
+        "without the mistake", (middle, without), xytext=(days[-1] + 1, low), va="center", color=TRUTH,
+        fontweight="bold", arrowprops={"arrowstyle": "-", "color": TRUTH},
     )  # fmt: skip

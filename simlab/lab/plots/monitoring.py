@@ -146,14 +146,18 @@ def _windows(axes: Axes, seen: pd.DataFrame, when: int | None) -> None:
     axes.margins(y=0.12)
 
 
-def exposure(shown: npt.ArrayLike, best: npt.ArrayLike) -> Figure:
+def exposure(shown: npt.ArrayLike, best: npt.ArrayLike, *, days: int) -> Figure:
     """How the places on the slates are shared out among the items: by the model, and by the best possible slates.
 
-    `shown` and `best` count the places of each item on sale, never shown ones as 0; shape (n_items,).
+    `shown` and `best` count the places of each item on sale in the first `days` days, never shown ones as 0; shape
+    (n_items,).
     """
     counts = {"as shown": np.asarray(shown, dtype=np.float64), "best slates": np.asarray(best, dtype=np.float64)}
     covered = {name: percent(float((count > 0).mean())) for name, count in counts.items()}
-    title = f"{covered['as shown']} of the items are ever shown; the best slates would show {covered['best slates']}"
+    title = (
+        f"In the first {days} days {covered['as shown']} of the items are shown; "
+        f"the best slates would show {covered['best slates']}"
+    )
     with sheet(title, size=(9.5, 4.6)) as (figure, (axes,)):
         for (name, count), colour, height in zip(counts.items(), (SEEN, TRUTH), (0.27, 0.17), strict=True):
             taken = np.concatenate([[0.0], np.cumsum(np.sort(count)[::-1]) / count.sum()])

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
+from scipy.special import stdtrit
 
-from simlab.lab.plots.style import CYCLE, FAINT, INK, MARKERS, QUIET, TRUTH, label_lines, percent, sheet
+from simlab.lab.plots.style import CYCLE, FAINT, INK, QUIET, TRUTH, label_lines, percent, sheet
 from simlab.lab.run import weeks_of
 
 
@@ -26,10 +26,11 @@ def cycles(runs: Mapping[str, pd.DataFrame], until: int | None = None) -> Figure
     title = f"Week {week}, share of the best: " + ", ".join(f"{name} {percent(last[name])}" for name in ranking)
     with sheet(title, size=(10, 4.8)) as (figure, (axes,)):
         colours = dict(zip(runs, (QUIET, *CYCLE), strict=False))
-        for (name, table), marker in zip(weeks.items(), MARKERS, strict=False):
-            axes.plot(table.index, table["share_of_best"], marker=marker, color=colours[name])
-            new = table["share_of_best"][(table["retrained"] > 0) & (table.index > 1)]
-            axes.plot(new.index, new + 0.012, "v", color=colours[name], markersize=6)
+        for name, table in weeks.items():
+            share, new = table["share_of_best"], (table["retrained"] > 0) & (table.index > 1)
+            axes.plot(share.index, share, color=colours[name])
+            for weeks_of_it, marker, size in ((~new, "o", 6), (new, "^", 10)):
+                axes.plot(share.index[weeks_of_it], share[weeks_of_it], marker, color=colours[name], markersize=size)
         every = [float(metrics["share_of_best"].min()) for metrics in weeks.values()]
         axes.set(xlabel="week", ylabel="true clicks, share of the best", ylim=(min(every) - 0.05, None))
         axes.set_xlim(0.8, len(next(iter(runs.values()))) / 7 + 0.2)
@@ -49,10 +50,15 @@ def spans(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
     [0.5, 0.25, 0.5, 2.39]
     """
     before, after = table.iloc[:, 0].to_numpy(float), table.iloc[:, 1].to_numpy(float)
-    twins = stats.ttest_rel(after, before).confidence_interval()
-    strangers = stats.ttest_ind(after, before, equal_var=False).confidence_interval()
-    gain = float((after - before).mean())
-    return {"twins": (gain, float(twins.high) - gain), "strangers": (gain, float(strangers.high) - gain)}
+    gains, n = after - before, len(table)
+    of_before, of_after = before.var(ddof=1) / n, after.var(ddof=1) / n
+    apart = of_before + of_after
+    freedom = (n - 1) * apart**2 / (of_before**2 + of_after**2)
+    gain = float(gains.mean())
+    return {
+        "twins": (gain, float(stdtrit(n - 1, 0.975) * np.sqrt(gains.var(ddof=1) / n))),
+        "strangers": (gain, float(stdtrit(freedom, 0.975) * np.sqrt(apart))),
+    }
 
 
 def twins(table: pd.DataFrame, what: str = "true clicks a visit") -> Figure:

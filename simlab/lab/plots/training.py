@@ -31,9 +31,14 @@ def popularity(counts: npt.ArrayLike, *, share: float = 0.1) -> Figure:
     return figure
 
 
-def split(clicks: pd.Series, cut: int) -> Figure:
-    """Clicks by day, cut in two: the past to learn from, and the days from `cut` on to be judged by."""
+def split(clicks: pd.Series, cut: int, *, window_days: int | None = None) -> Figure:
+    """Clicks by day, cut in two: the past to learn from, and the days from `cut` on to be judged by.
+
+    Days more than `window_days` before the cut are too old to be learnt from, and grey.
+    """
     past, later = clicks[clicks.index < cut], clicks[clicks.index >= cut]
+    old = past[past.index < cut - window_days] if window_days is not None else past.iloc[:0]
+    past = past.drop(old.index)
     total = max(float(clicks.sum()), 1.0)
     title = f"The last {len(later)} days hold back {percent(float(later.sum()) / total)} of the clicks"
     with sheet(title, size=(9.5, 3.9)) as (figure, (axes,)):
@@ -46,6 +51,9 @@ def split(clicks: pd.Series, cut: int) -> Figure:
                 words, (cut - 0.5, 1.06), xycoords=("data", "axes fraction"), xytext=(-8 if side == "right" else 8, 0),
                 textcoords="offset points", ha=side, color=colour, fontweight="bold", annotation_clip=False,
             )  # fmt: skip
+        if len(old):
+            axes.bar(old.index, old, color=FAINT, width=1.0 if len(clicks) > 120 else 0.8)
+            axes.text(0.01, 1.06, "too old, left out", transform=axes.transAxes, color=QUIET, fontweight="bold")
         axes.axvline(cut - 0.5, color=INK, linewidth=1.5)
         axes.set(xlabel="day (the shop opens on day 0)", ylabel="clicks")
         axes.grid(axis="x", visible=False)
