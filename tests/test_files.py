@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,20 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a" / "b.bin", b"two")
     assert (tmp_path / "a" / "b.bin").read_bytes() == b"two"
     assert [file.name for file in (tmp_path / "a").iterdir()] == ["b.bin"]
+
+
+def test_a_write_that_fails_names_the_file_and_leaves_no_draft(tmp_path: Path) -> None:
+    """As on a full disk: here a file may have 1 MB."""
+    write_bytes(tmp_path / "a.bin", b"before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"a\.bin"):
+            write_bytes(tmp_path / "a.bin", bytes(2_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == b"before"
 
 
 def test_json_has_one_form(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The house keeps its own rules: few public names, all in the README; light to import; all pinned."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -35,6 +36,16 @@ def test_serving_loads_no_trainer() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
+
+
+def test_nothing_is_imported_by_a_string() -> None:
+    """The import contracts see import statements only, so there is no other way in, but for the public names."""
+    ways, found = {"__import__", "import_module", "exec", "eval"}, set()
+    for file in (ROOT / "simlab").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Name) and node.id in ways:
+                found.add((str(file.relative_to(ROOT)), node.id))
+    assert found == {("simlab/__init__.py", "import_module")}  # ruff bans the other spellings
 
 
 def test_every_version_is_pinned() -> None:

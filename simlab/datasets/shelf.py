@@ -9,7 +9,7 @@ Why a manifest: a folder says by itself, with SHA-256 of each file, whether it i
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,31 +128,43 @@ def catalogue() -> list[Dataset]:
     ]
 
 
+def files_of(name: str) -> list[str]:
+    """The files that the data set `name` consists of."""
+    if name == SHOP:
+        return ["history.parquet", "items.parquet", "users.parquet"]
+    layout = LAYOUTS[name]
+    return [file for file in (layout.ratings, layout.items, layout.users) if file]
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_manifest(folder: Path) -> None:
-    """Writes the names and SHA-256 of all files of `folder` to its manifest."""
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST}
-    write_json(folder / MANIFEST, {"sha256": files})
+def write_manifest(folder: Path, names: Iterable[str]) -> None:
+    """Writes the SHA-256 of the files `names` of `folder`, and of no other that lies there, to its manifest."""
+    write_json(folder / MANIFEST, {"sha256": {name: sha256(folder / name) for name in sorted(names)}})
 
 
-def damaged(folder: Path, remedy: str) -> list[str]:
-    """The files of `folder` that differ from its manifest. Raises `DataError` where one is missing."""
-    path = folder / MANIFEST
+def damaged(name: str, folder: Path) -> list[str]:
+    """The files of the data set `name` in `folder` that differ from its manifest.
+
+    Raises `DataError` where a file is missing, there or in the manifest.
+    """
+    path, remedy = folder / MANIFEST, remedy_of(name)
     try:
         pinned = dict(json.loads(path.read_text(encoding="utf-8"))["sha256"])
     except FileNotFoundError as error:
         raise DataError(str(path), "no such file", remedy) from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DataError(str(path), "not a manifest", remedy) from error
-    for name in pinned:
-        if not (folder / name).is_file():
-            raise DataError(str(folder / name), "no such file", remedy)
-    return [name for name, digest in pinned.items() if sha256(folder / name) != digest]
+    for file in files_of(name):
+        if file not in pinned:
+            raise DataError(str(path), f"not a manifest of {name}: {file} is not in it", remedy)
+        if not (folder / file).is_file():
+            raise DataError(str(folder / file), "no such file", remedy)
+    return [file for file in files_of(name) if sha256(folder / file) != pinned[file]]
 
 
 def load(name: str) -> Ratings:
@@ -162,7 +174,7 @@ def load(name: str) -> Ratings:
     """
     choose("data set of ratings", name, LAYOUTS)
     folder, remedy = folder_of(name), remedy_of(name)
-    bad = damaged(folder, remedy)
+    bad = damaged(name, folder)
     ratings = read(name, folder)
     if bad:  # after reading, since a line says more than a checksum
         raise DataError(str(folder / bad[0]), "damaged (its SHA-256 differs)", remedy)
@@ -171,15 +183,16 @@ def load(name: str) -> Ratings:
 
 def check_shop() -> Path:
     """The folder of the built-in shop. Raises `DataError` where a file is missing or damaged."""
-    folder, remedy = folder_of(SHOP), remedy_of(SHOP)
-    for name in damaged(folder, remedy):
-        raise DataError(str(folder / name), "damaged (its SHA-256 differs)", remedy)
+    folder = folder_of(SHOP)
+    for file in damaged(SHOP, folder):
+        raise DataError(str(folder / file), "damaged (its SHA-256 differs)", remedy_of(SHOP))
     return folder
 
 
 def read_shop() -> dict[str, pa.Table]:
     """The tables of the built-in shop, by name. Raises `DataError` where a file is missing or damaged."""
-    return {path.stem: pq.read_table(path) for path in sorted(check_shop().glob("*.parquet"))}
+    folder = check_shop()
+    return {Path(file).stem: pq.read_table(folder / file) for file in files_of(SHOP)}
 
 
 def write_shop(tables: Mapping[str, pa.Table]) -> Path:
@@ -190,5 +203,5 @@ def write_shop(tables: Mapping[str, pa.Table]) -> Path:
     folder = folder_of(SHOP)
     for name, table in tables.items():
         write_bytes(folder / f"{name}.parquet", parquet_bytes(table, level=19))
-    write_manifest(folder)
+    write_manifest(folder, [f"{name}.parquet" for name in tables])
     return folder

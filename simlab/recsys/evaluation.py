@@ -61,7 +61,7 @@ class Evaluation:
     """The marks of one model, as a whole and in parts."""
 
     k: int
-    """Length of the lists."""
+    """Length of the lists; fewer than asked for where fewer items are on sale."""
     overall: Marks
     by_segment: dict[str, Marks]
     new_users: Marks
@@ -121,6 +121,8 @@ def evaluate(
 ) -> Evaluation:
     """The marks of `model` for lists of `k`, ranked among all that is on sale; any choice held out is relevant.
 
+    Lists are of all that is on sale where that is less than `k`. What the model cannot score, being launched after its
+    training, it does not recommend, and what it then lacks in a list counts against it.
     With `exclude_seen` nobody is recommended what they chose before, nor is it counted: right for films, which are
     seen once; wrong for a shop, where people come back for nappies. The model is judged alone, without the fallback
     that a service has for users it does not know.
@@ -135,6 +137,7 @@ def evaluate(
         raise DataError("interactions held out", 0, "hold out more days, or take a longer log")
     relevant = relevant[users]
     on_sale = catalogue.on_sale(split.day)
+    k = min(k, max(1, int(on_sale.sum())))
     lists = _Lists(_rank(model, users, k, split.day, on_sale, seen if exclude_seen else None), relevant, on_sale)
     segment = shoppers.segment.codes[users]
     new_item = _counts(seen, axis=0) == 0
@@ -168,9 +171,13 @@ def compare(
 def backtest(
     log: EventLog, catalogue: Catalogue, shoppers: Shoppers, *, config: TrainingConfig, day: int, holdout_days: int = 14
 ) -> Evaluation:
-    """How a model of these settings would have done, had it been trained `holdout_days` before `day`."""
+    """How a model of these settings would have done, had it been trained `holdout_days` before `day`.
+
+    It knows the items launched by then, and is judged by lists of 10, or of all that is on sale, where that is less.
+    """
     split = split_by_time(log, config=config, day=day, holdout_days=holdout_days)
-    return evaluate(fit(split.seen, catalogue, shoppers, config=config), split, catalogue, shoppers)
+    model = fit(split.seen, catalogue.launched_by(day - holdout_days), shoppers, config=config)
+    return evaluate(model, split, catalogue, shoppers)
 
 
 class _Lists(NamedTuple):
@@ -195,16 +202,21 @@ def _counts(table: sparse.csr_array, axis: int) -> Ints:
 
 
 def _rank(model: Recommender, users: Ints, k: int, day: int, on_sale: Bools, seen: sparse.csr_array | None) -> Ints:
-    """The top `k` of each user among the items on sale that the model can score; shape (len(users), k)."""
+    """The top `k` of each user among the items on sale that the model can score, then `NO_ITEM`; (len(users), k)."""
     n_items = min(model.n_items, len(on_sale))
-    ranked = np.empty((len(users), k), dtype=np.int64)
+    ranked = np.full((len(users), k), NO_ITEM)
+    k = min(k, int(on_sale[:n_items].sum()))
+    if k == 0:
+        return ranked
     for first in range(0, len(users), _USERS):
         part = users[first : first + _USERS]
         requests = Requests(day=day, user_id=part, visit=np.zeros(len(part), dtype=np.int64), n=k)
         exclude = np.empty((0, 2), dtype=np.int64)
         if seen is not None:
             exclude = np.argwhere(seen[part][:, :n_items].toarray())
-        ranked[first : first + len(part)] = top_n(model.scores(requests)[:, :n_items], k, on_sale[:n_items], exclude)
+        ranked[first : first + len(part), :k] = top_n(
+            model.scores(requests)[:, :n_items], k, on_sale[:n_items], exclude
+        )
     return ranked
 
 

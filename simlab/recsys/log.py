@@ -9,18 +9,21 @@ view `impressions` joins them on impression_id, up to the day that is asked for.
 """
 
 import hashlib
-import shutil
+import re
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from simlab.errors import DataError, RunError
-from simlab.files import draft_of, parquet_bytes, write_bytes
+from simlab.files import parquet_bytes, write_bytes
+from simlab.recsys.folders import write_folder
 from simlab.schema import FEEDBACK, IMPRESSIONS, check_columns
+from simlab.settings import require
 
 _VIEW = """
 create view impressions as
@@ -46,7 +49,8 @@ class EventLog:
     @property
     def days(self) -> list[int]:
         """The live days that have been logged, rising."""
-        return sorted(int(folder.name[4:]) for folder in self.path.glob("day=*"))
+        names = (folder.name for folder in self.path.glob("day=*"))
+        return sorted(int(name[4:]) for name in names if re.fullmatch(r"day=([0-9]{5}|[1-9][0-9]{5,})", name))
 
     def import_history(self, impressions: pa.Table) -> None:
         """Puts the IMPRESSIONS of the days before day 0 into the log, replacing what was imported before."""
@@ -54,25 +58,20 @@ class EventLog:
         write_bytes(self.path / "history.parquet", parquet_bytes(impressions.select(IMPRESSIONS.names)))
 
     def append(self, day: int, impressions: pa.Table, feedback: pa.Table) -> None:
-        """Logs a day, whole or not at all. Raises `RunError` where the day has been logged before."""
+        """Logs a day, whole or not at all. Raises `RunError` where the day has been logged before.
+
+        Raises `DataError` for rows of another day, for purchases that did not come on this one, and for an
+        impression_id that comes twice.
+        """
         check_columns(impressions, IMPRESSIONS, "impressions")
         check_columns(feedback, FEEDBACK, "feedback")
-        for name, table in (("day", impressions), ("purchase_day", impressions), ("purchase_day", feedback)):
-            latest = pc.max(table[name]).as_py()
-            if latest is not None and latest > day:
-                raise DataError(
-                    f"{name} in the log of day {day}", latest, "log what is known at the end of the day only"
-                )
-        folder = self.path / f"day={day:05d}"
-        draft = draft_of(folder)
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        (draft / "impressions.parquet").write_bytes(parquet_bytes(impressions.select(IMPRESSIONS.names)))
-        (draft / "feedback.parquet").write_bytes(parquet_bytes(feedback.select(FEEDBACK.names)))
+        _check_day(day, impressions, feedback)
+        parts = {"impressions": impressions.select(IMPRESSIONS.names), "feedback": feedback.select(FEEDBACK.names)}
         try:
-            draft.rename(folder)
-        except OSError as error:
-            shutil.rmtree(draft)
+            write_folder(
+                self.path / f"day={day:05d}", {f"{name}.parquet": parquet_bytes(part) for name, part in parts.items()}
+            )
+        except FileExistsError as error:
             raise RunError("day of the log", day, "it has been logged already: a day is logged once") from error
 
     def day(self, day: int) -> tuple[pa.Table, pa.Table]:
@@ -86,8 +85,10 @@ class EventLog:
         """The answer to SQL over the view `impressions`, as known at the end of day `until` (default: the last).
 
         Rows come in the order that the query asks for. Raises `DataError` for SQL that cannot be answered, and for a
-        file that cannot be read.
+        file that cannot be read; `ConfigError` for a query that is no text and a day that is no number.
         """
+        require("SQL query", query, isinstance(query, str), "give one select as text")
+        require("until", until, until is None or isinstance(until, int | np.integer), "give a day or None")
         # one thread: rows without an order by come the same way every time
         settings: dict[str, str | bool | int | float | list[str]] = {
             "threads": 1,
@@ -122,7 +123,7 @@ class EventLog:
         told = [folder / "feedback.parquet" for folder in folders]
         for name, files, empty in (("all_impressions", shown, IMPRESSIONS), ("all_feedback", told, FEEDBACK)):
             if files:
-                names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+                names = ", ".join(_quoted(file) for file in files)
                 connection.execute(
                     f"create view {name} as select * from read_parquet([{names}], hive_partitioning = false)"
                 )
@@ -130,6 +131,28 @@ class EventLog:
                 connection.register(name, empty.empty_table())
         last = until if until is not None else max(days, default=-1)
         connection.execute(_VIEW.format(t=int(last)))
+
+
+def _check_day(day: int, impressions: pa.Table, feedback: pa.Table) -> None:
+    if not (isinstance(day, int | np.integer) and day >= 0):
+        raise DataError("day of the log", day, "give a whole number from 0 up")
+    columns = (("day", impressions, False), ("purchase_day", impressions, True), ("purchase_day", feedback, False))
+    for name, table, may_miss in columns:
+        found = pc.min_max(table[name]).as_py().values()
+        wrong = [value for value in found if value not in (day, None)]
+        if wrong or (table[name].null_count and not may_miss):
+            remedy = "log what was shown and what arrived on the day, no more and no less"
+            raise DataError(f"{name} in the log of day {day}", wrong[0] if wrong else None, remedy)
+    for where, table in (("impressions", impressions), ("feedback", feedback)):
+        ids = table["impression_id"]
+        if pc.count_distinct(ids).as_py() < len(ids):
+            twice = None if ids.null_count else pc.mode(ids)[0]["mode"].as_py()
+            raise DataError(f"impression_id in the {where} of day {day}", twice, "log each row once, with its id")
+
+
+def _quoted(file: Path) -> str:
+    """The name of one file as SQL; what DuckDB takes for a pattern in it is put in brackets, where it is a letter."""
+    return "'" + re.sub(r"([\[*?])", r"[\1]", str(file.absolute())).replace("'", "''") + "'"
 
 
 def _first_line(error: duckdb.Error) -> str:

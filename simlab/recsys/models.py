@@ -7,7 +7,6 @@ and drags the library into the server.
 import hashlib
 import io
 import json
-import shutil
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from simlab.errors import ModelError
-from simlab.files import draft_of
+from simlab.recsys.folders import write_folder
 from simlab.schema import Bools, Floats, Ints, Requests
 from simlab.streams import uniforms
 
@@ -134,25 +133,36 @@ def _to_bytes(model: Model) -> bytes:
     return buffer.getvalue()
 
 
+def _checksum(head: dict[str, Any], data: bytes) -> str:
+    """SHA-256 of all that is stored: format, kind and card as JSON, a zero byte, the arrays."""
+    told = json.dumps({name: head.get(name) for name in ("format", "kind", "card")}, sort_keys=True)
+    return hashlib.sha256(told.encode() + b"\0" + data).hexdigest()
+
+
+def to_json(thing: str, value: dict[str, Any]) -> str:
+    """Readable JSON, the same for the same value. Raises `ModelError` for what it cannot hold, like NumPy's numbers."""
+    try:
+        plain = json.loads(json.dumps(value))  # keys become words, so that they sort as they will when read again
+    except (TypeError, ValueError) as error:
+        raise ModelError(thing, value, f"give plain numbers, words, lists and dictionaries ({error})") from error
+    return json.dumps(plain, indent=1, sort_keys=True) + "\n"
+
+
 def save_model(model: Model, folder: Path, card: dict[str, Any]) -> None:
     """Puts `model` with its `card` (lineage, JSON) into the new folder `folder`; the same model gives the same bytes.
 
-    Raises `ModelError` for a model of no known kind, or not of numbers, and where there is such a folder already.
+    Raises `ModelError` for a model of no known kind, or not of numbers, for a card that is no JSON, and where there is
+    such a folder already; `OSError` naming the file where it cannot be written.
     """
     kind = next((name for name, cls in KINDS.items() if type(model) is cls), None)
     if kind is None:
         raise ModelError("model", type(model).__name__, f"store one of: {', '.join(KINDS)}")
     data = _to_bytes(model)
-    head = {"format": FORMAT, "kind": kind, "sha256": hashlib.sha256(data).hexdigest(), "card": card}
-    draft = draft_of(folder)
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    (draft / "arrays.npz").write_bytes(data)
-    (draft / "model.json").write_text(json.dumps(head, indent=1, sort_keys=True) + "\n")
+    head: dict[str, Any] = json.loads(to_json("card of a model", {"format": FORMAT, "kind": kind, "card": card}))
+    head["sha256"] = _checksum(head, data)
     try:
-        draft.rename(folder)
-    except OSError as error:
-        shutil.rmtree(draft)
+        write_folder(folder, {"arrays.npz": data, "model.json": to_json("card of a model", head).encode()})
+    except FileExistsError as error:
         raise ModelError("model folder", str(folder), "it exists already: choose another version") from error
 
 
@@ -169,8 +179,9 @@ def load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
     if head.get("format") != FORMAT or str(head.get("kind")) not in KINDS:
         remedy = f"this simlab reads format {FORMAT} of the kinds {', '.join(KINDS)}"
         raise ModelError("model format", f"{head.get('format')} {head.get('kind')}", remedy)
-    if hashlib.sha256(data).hexdigest() != head.get("sha256"):
-        raise ModelError("model file", str(folder / "arrays.npz"), "its checksum is wrong: train the model again")
+    if _checksum(head, data) != head.get("sha256"):
+        remedy = "the checksum of model.json and arrays.npz is wrong: train the model again"
+        raise ModelError("model file", str(folder), remedy)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             parts: dict[str, Any] = {

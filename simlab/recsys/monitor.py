@@ -17,7 +17,7 @@ from simlab.schema import Catalogue, Floats
 from simlab.settings import require
 
 RIPE_AFTER = 14
-"""Days after which (nearly) every purchase that a day's impressions lead to has arrived."""
+"""Days after which nearly every purchase that a day's impressions lead to has arrived, in the default shop."""
 
 _Z = 1.959964
 
@@ -85,14 +85,15 @@ def ratio(numerator: Floats, denominator: Floats) -> tuple[float, float]:
     return r, float(np.sqrt(n / (n - 1) * np.square(numerator - r * denominator).sum()) / total)
 
 
-def windows(log: EventLog, days: int = 7, until: int | None = None) -> pd.DataFrame:
+def windows(log: EventLog, days: int = 7, until: int | None = None, *, ripe_after: int = RIPE_AFTER) -> pd.DataFrame:
     """The live days in windows of `days`, as known at the end of day `until` (default: the last logged).
 
     One row a window, its first day the index: visits, purchases that came of its impressions so far, click rate,
-    clicks and purchases per visit with 95 % intervals by user (`*_low`, `*_high`), and `ripe`: whether all purchases
-    are in.
+    clicks and purchases per visit with 95 % intervals by user (`*_low`, `*_high`), and `ripe`: whether its last day
+    is `ripe_after` days old, after which (nearly) all purchases are in.
     """
     require("days in a window", days, days >= 1, "give a whole number from 1 up")
+    require("ripe_after", ripe_after, ripe_after >= 0, "give days from 0 up")
     last = max((day for day in log.days if until is None or day <= until), default=-1)
     rows = log.sql(
         f"""select day // {int(days)} * {int(days)} as first_day, user_id, count(*) as impressions,
@@ -107,6 +108,6 @@ def windows(log: EventLog, days: int = 7, until: int | None = None) -> pd.DataFr
         for name, (count, unit) in _RATES.items():
             value, error = ratio(part[count].to_numpy(float), part[unit].to_numpy(float))
             row |= {name: value, f"{name}_low": value - _Z * error, f"{name}_high": value + _Z * error}
-        row["ripe"] = bool(last >= int(str(first)) + days - 1 + RIPE_AFTER)
+        row["ripe"] = bool(last >= int(str(first)) + days - 1 + ripe_after)
         table.append(row)
     return pd.DataFrame(table, columns=_COLUMNS).set_index("first_day")

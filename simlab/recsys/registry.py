@@ -19,7 +19,7 @@ import pandas as pd
 
 from simlab.errors import ModelError
 from simlab.files import draft_of
-from simlab.recsys.models import Model, load_model, save_model
+from simlab.recsys.models import Model, load_model, save_model, to_json
 
 CHAMPION = "champion"
 
@@ -74,7 +74,10 @@ class Registry:
         reason: str,
         evidence: dict[str, Any] | None = None,
     ) -> None:
-        """Lets `alias` mean `version` from `day` on: one more row. Said again on the same day, it changes nothing."""
+        """Lets `alias` mean `version` from `day` on: one more row. Said again on the same day, it changes nothing.
+
+        Raises `ModelError` where there is no such version, and for evidence that is no JSON, like NumPy's numbers.
+        """
         self.load(version)  # a damaged model is not promoted
         rows = self.history(alias)
         if rows and (rows[-1]["version"], rows[-1]["day"]) == (version, day):
@@ -119,8 +122,11 @@ class Registry:
         return str(rows[-1]["version"]) if rows else None
 
     def history(self, alias: str | None = None) -> list[dict[str, Any]]:
-        """Every promotion and rollback, oldest first; those of one alias, or all."""
-        rows = [_row(file) for file in sorted((self.path / "history").glob("*.json"))]
+        """Every promotion and rollback, oldest first; those of one alias, or all.
+
+        Raises `ModelError` naming a row that is missing or damaged.
+        """
+        rows = [_row(self.path / "history" / f"{number:05d}.json") for number in range(1, self._last_row() + 1)]
         return [row for row in rows if alias in (None, row["alias"])]
 
     def table(self) -> pd.DataFrame:
@@ -137,14 +143,20 @@ class Registry:
                 stack.append(row["version"])
         return stack
 
+    def _last_row(self) -> int:
+        """The highest number of a row; rows are linked in order, so all lower ones are there too."""
+        names = (file.stem for file in (self.path / "history").glob("*.json"))
+        return max((int(name) for name in names if re.fullmatch(r"[0-9]{5,}", name)), default=0)
+
     def _append(self, row: dict[str, Any]) -> None:
+        text = to_json("promotion or rollback", row)
         folder = self.path / "history"
         folder.mkdir(parents=True, exist_ok=True)
         draft = draft_of(folder / "row")
         # Left by a killed process, the draft may be a second name of a row, and writing to it would change the row.
         draft.unlink(missing_ok=True)
-        draft.write_text(json.dumps(row, indent=1, sort_keys=True) + "\n")
-        number = len(list(folder.glob("*.json")))
+        draft.write_text(text)
+        number = self._last_row()
         while True:
             number += 1
             try:
@@ -158,8 +170,12 @@ class Registry:
 def _row(file: Path) -> dict[str, Any]:
     try:
         row: dict[str, Any] = json.loads(file.read_text())
+    except FileNotFoundError as error:
+        raise ModelError("history of models", str(file), "the row is missing: put it back") from error
     except ValueError as error:
         raise ModelError("history of models", str(file), "it is damaged: put it back") from error
+    if not isinstance(row, dict) or not row.keys() >= {"alias", "version", "day", "action"}:
+        raise ModelError("history of models", str(file), "it is no promotion and no rollback: put it back")
     return row
 
 

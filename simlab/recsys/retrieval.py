@@ -5,7 +5,9 @@ the row, so no item below it can be in the top n; what is left, a dozen items or
 and the passes over the whole table are plain vector instructions.
 
 Why a grid: the last digit of a matrix product differs between processors and thread counts, and in a closed loop one
-flipped rank changes every day after it. So scores count in steps of 2**-30, and equal ones go by item_id, lowest first.
+flipped rank changes every day after it. So the scores of a row count in steps of about 2**-40 of its largest, and equal
+ones go by item_id, lowest first. The step is a power of two and the row's own: clicks in millions and worths in
+millionths of a cent are ranked alike, whoever else asks.
 """
 
 import numpy as np
@@ -13,20 +15,22 @@ import numpy as np
 from simlab.errors import ConfigError
 from simlab.schema import NO_ITEM, Bools, Floats, Ints
 
-_GRID = 2.0**30
-_ROUND = 1.5 * 2.0**52  # adding and subtracting this rounds a double to a whole number, at vector speed
 _ROWS = 128  # scores of so many rows stay in the cache
 _GROUPS = 100
-_LOWEST, _HIGHEST = -(2.0**20), 2.0**20
-"""Scores are cut to these, so that they have room on the grid."""
+_ROOM = 40
+"""The largest score of a row is put between 2**39 and 2**40 steps."""
+_FAR = 2.0 ** (_ROOM + 1)
+"""Steps that infinity counts as: farther than any number."""
+_ROUND = 1.5 * 2.0**52
+"""Adding so many steps to a double rounds it to a whole number of them, at vector speed."""
 
 
 def top_n(scores: Floats, n: int, allowed: Bools, exclude: Ints) -> Ints:
     """The `n` highest-scored items of each row, best first; shape (R, n), `NO_ITEM` where too few are left.
 
     `scores` has shape (R, n_items), `allowed` (n_items,) says which items can be shown at all, and `exclude` (E, 2)
-    names (row, item_id) pairs that cannot; pairs of an item that is not there change nothing. Scores are cut to +-2**20
-    and rounded to 2**-30; a NaN counts as -2**20.
+    names (row, item_id) pairs that cannot; pairs of an item that is not there change nothing. Scores equal up to
+    2**-40 of the row's largest finite |score| count as equal; infinity beats every number, a NaN counts as -infinity.
     Raises `ConfigError` where more items are asked for than are allowed.
 
     >>> allowed, nothing = np.array([True, True, True, False]), np.empty((0, 2), dtype=np.int64)
@@ -45,17 +49,24 @@ def top_n(scores: Floats, n: int, allowed: Bools, exclude: Ints) -> Ints:
     for first in range(0, n_rows, _ROWS):
         last = min(first + _ROWS, n_rows)
         block = whole[: last - first]
-        np.clip(scores[first:last], _LOWEST, _HIGHEST, out=block[:, :n_items])
-        if (unknown := np.isnan(block)).any():
-            block[unknown] = _LOWEST
-        block *= _GRID
-        block += _ROUND
-        block -= _ROUND
+        _to_grid(scores[first:last], out=block[:, :n_items])
         block[:, hidden] = -np.inf
         pairs = by_row[slice(*np.searchsorted(by_row[:, 0], [first, last]))]
         block[pairs[:, 0] - first, pairs[:, 1]] = -np.inf
         top[first:last] = _top_of_block(block, n)
     return top
+
+
+def _to_grid(scores: Floats, out: Floats) -> None:
+    """Each row rounded to steps of its own and moved up by `_ROUND` of them, which changes no order."""
+    largest = np.maximum(scores.max(axis=1), -scores.min(axis=1))
+    odd = np.flatnonzero(~(largest < 2.0**1000))  # NaN and infinity among them, or no room above
+    largest[odd] = 1.0
+    np.add(scores, np.ldexp(_ROUND, np.frexp(largest)[1] - _ROOM)[:, None], out=out)
+    if len(odd):
+        numbers = np.where(np.isfinite(scores[odd]), np.abs(scores[odd]), 0.0)
+        steps = np.ldexp(scores[odd], _ROOM - np.frexp(numbers.max(axis=1, keepdims=True))[1])
+        out[odd] = np.nan_to_num(steps, nan=-_FAR, posinf=_FAR, neginf=-_FAR) + _ROUND
 
 
 def _top_of_block(block: Floats, n: int) -> Ints:

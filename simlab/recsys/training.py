@@ -8,6 +8,8 @@ Why one thread: LightFM's threads write to the same numbers without waiting, and
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -15,11 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix, diags, hstack
 
-from simlab.errors import DataError
+from simlab.errors import ConfigError, DataError
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import FactorModel, Model, PopularityModel, RandomModel
 from simlab.schema import Bools, Catalogue, Floats, Ints, Labels, Shoppers
-from simlab.settings import choose, require
+from simlab.settings import check_types, choose, require
 from simlab.streams import stream
 
 PACKAGES = ("numpy", "scipy", "lightfm-next", "implicit")
@@ -55,18 +57,19 @@ class TrainingConfig:
     half_life: float | None = None
     """Days after which a click counts half, above 0; None lets all days of the window count alike."""
     seed: int = 0
-    """Of everything random in training, from 0 up."""
+    """Of everything random in training, from 0 to 2**63 - 1, which is what a model file can hold."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         choose("algorithm", self.algorithm, TRAINERS)
         choose("signal", self.signal, dict.fromkeys(SIGNALS, 1))
         for name in ("n_components", "epochs", "window_days"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "give a whole number from 1 up")
         for name in ("learning_rate", "confidence"):
-            require(name, getattr(self, name), 0 < getattr(self, name) < np.inf, "give a number above 0")
-        require("regularization", self.regularization, 0 <= self.regularization < np.inf, "give a number from 0 up")
+            require(name, getattr(self, name), getattr(self, name) > 0, "give a number above 0")
+        require("regularization", self.regularization, self.regularization >= 0, "give a number from 0 up")
         require("half_life", self.half_life, self.half_life is None or self.half_life > 0, "give days above 0, or None")
-        require("seed", self.seed, self.seed >= 0, "give a whole number from 0 up")
+        require("seed", self.seed, 0 <= self.seed < 2**63, "give a whole number from 0 to 2**63 - 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +149,7 @@ def fit(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, *, config:
     """The model that `config.algorithm` learns: the same data and settings give the same bits.
 
     Raises `DataError` where factors are to be learnt from nothing, and where users or items are named that there are
-    not.
+    not; `ConfigError` where the settings are so extreme that numbers grow beyond bounds.
     """
     if len(data) == 0 and config.algorithm in ("lightfm", "als"):
         remedy = f"{config.algorithm} needs rows where {config.signal}: take popularity, or a longer window"
@@ -223,14 +226,15 @@ def _lightfm(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, confi
         learning_rate=config.learning_rate * (1 + len(of_items)),
         random_state=_seed(config),
     )
-    trainer.fit(
-        liked,
-        user_features=users,
-        item_features=items[met_items],
-        sample_weight=liked,
-        epochs=config.epochs,
-        num_threads=1,
-    )
+    with _diverging(config, ValueError, "learning_rate", "epochs"):
+        trainer.fit(
+            liked,
+            user_features=users,
+            item_features=items[met_items],
+            sample_weight=liked,
+            epochs=config.epochs,
+            num_threads=1,
+        )
     item_bias, item_vector = trainer.get_item_representations(items)
     _, user_vector = trainer.get_user_representations(users)  # a user's bias moves all items alike: it ranks nothing
     return FactorModel(
@@ -245,10 +249,12 @@ def _lightfm(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, confi
 def _als(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /) -> Model:
     """Alternating least squares for implicit feedback (Hu, Koren, Volinsky, ICDM 2008), in double precision."""
     from implicit.cpu.als import AlternatingLeastSquares
+    from implicit.recommender_base import ModelFitError
     from threadpoolctl import threadpool_limits
 
     shape = (len(shoppers), len(catalogue))
-    liked = csr_matrix((data.weight * config.confidence, (data.user_id, data.item_id)), shape=shape)
+    with np.errstate(over="ignore"):  # the trainer says what is too much
+        liked = csr_matrix((data.weight * config.confidence, (data.user_id, data.item_id)), shape=shape)
     with threadpool_limits(1, "blas"):  # implicit warns of more: BLAS's threads and its own get in each other's way
         trainer = AlternatingLeastSquares(
             factors=config.n_components,
@@ -258,13 +264,25 @@ def _als(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: T
             num_threads=1,
             random_state=_seed(config),
         )
-        trainer.fit(liked, show_progress=False)
+        with _diverging(config, ModelFitError, "confidence", "regularization"):
+            trainer.fit(liked, show_progress=False)
     return FactorModel(
         user_vector=on_grid(trainer.user_factors),
         item_vector=on_grid(trainer.item_factors),
         item_bias=np.zeros(len(catalogue)),
         known=_met(data.user_id, len(shoppers)),
     )
+
+
+@contextmanager
+def _diverging(config: TrainingConfig, kind: type[Exception], *names: str) -> Iterator[None]:
+    """Turns a library's word for numbers that grew beyond bounds into a `ConfigError` that names the settings."""
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except kind as error:
+        values = ", ".join(f"{name} {getattr(config, name)}" for name in names)
+        raise ConfigError(f"training of {config.algorithm}", values, f"give less extreme ones ({error})") from error
 
 
 def _seed(config: TrainingConfig) -> int:

@@ -20,7 +20,7 @@ from scipy.sparse.linalg import svds
 from scipy.special import expit, logit, ndtr
 
 from simlab.schema import Bools, Floats, Ints, Labels
-from simlab.settings import require
+from simlab.settings import check_types, require
 from simlab.streams import stream, uniforms
 from simlab.world.organic import ChoiceModel, Observed, blocks, expected_utilities, fit_margins, start_model
 from simlab.world.response import ResponseConfig
@@ -54,15 +54,19 @@ class CalibrationConfig:
     purchase_rate: float = 0.35
     """Probability that a click on an organic choice becomes a purchase, in (0, 1)."""
     visits_per_day: float = 0.48
-    """Mean visits of a user a day; users differ as their numbers of ratings do."""
+    """Mean visits of a user a day; users differ as their numbers of ratings do; in (0, 3]."""
     drift: float = 0.1
     """Daily step of taste from day 0 on, as a share of its standard deviation, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        require("n_dims", self.n_dims, self.n_dims >= 1, "give a whole number from 1 up")
+        check_types(self)
+        require("seed", self.seed, self.seed >= 0, "give a whole number from 0 up")
+        require("n_dims", self.n_dims, 1 <= self.n_dims <= 1000, "give a whole number from 1 to 1000")
         require("hidden_share", self.hidden_share, 0 < self.hidden_share <= 0.5, "give a share in (0, 0.5]")
         for name in ("click_rate", "purchase_rate"):
             require(name, getattr(self, name), 0 < getattr(self, name) < 1, "give a probability in (0, 1)")
+        require("visits_per_day", self.visits_per_day, 0 < self.visits_per_day <= 3, "give a number in (0, 3]")
+        require("drift", self.drift, 0 <= self.drift < 1, "give a share in [0, 1)")
 
 
 def _weighed(table: csr_matrix) -> csr_matrix:
@@ -179,7 +183,12 @@ def calibrate(observed: Observed, *, config: CalibrationConfig) -> World:
     there are not more users and items than `n_dims`.
     """
     n_users, n_items = len(observed.shoppers), len(observed.catalogue)
-    require("n_dims", config.n_dims, config.n_dims < min(n_users, n_items), "give less than users and items")
+    require(
+        "n_dims",
+        config.n_dims,
+        config.n_dims < min(n_users, n_items),
+        f"give less than the {n_users} users and {n_items} items, or take more of them",
+    )
     pairs = n_users * n_items
     require(
         "users x items", pairs, pairs <= MOST_PAIRS, f"take a sample of users: at most {MOST_PAIRS} pairs are fitted"

@@ -13,12 +13,13 @@ Why: examination and attraction are separate causes, so that a learner can see p
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
 from simlab.schema import NEVER, Bools, Floats, Ints, Outcomes
-from simlab.settings import require
+from simlab.settings import check_types, require
 from simlab.streams import uniforms
 
 
@@ -44,10 +45,13 @@ class ResponseConfig:
     """Where the rating changes from 1 to 2, 2 to 3, 3 to 4 and 4 to 5; rising."""
 
     def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("purchase_scale", "rating_scale"):
+            require(name, getattr(self, name), getattr(self, name) >= 0, "give a number from 0 up")
         require("same_day", self.same_day, 0 < self.same_day <= 1, "give a probability in (0, 1]")
         require("rating_share", self.rating_share, 0 <= self.rating_share <= 1, "give a probability in [0, 1]")
         require("max_delay", self.max_delay, 0 <= self.max_delay <= 365, "give days from 0 to 365")
-        rising = len(self.rating_cuts) == 4 and all(np.diff(self.rating_cuts) > 0)
+        rising = all(low < high for low, high in pairwise(self.rating_cuts))
         require("rating_cuts", self.rating_cuts, rising, "give four rising numbers")
 
 

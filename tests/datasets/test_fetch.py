@@ -72,7 +72,7 @@ def test_every_source_leads_to_the_same_ratings(
     first = fetch(NAME, place, tmp_path / "got")
     assert first.new
     assert_same(read(NAME, first.folder), movielens)
-    assert not fetch(NAME, "a source that is not looked at", tmp_path / "got").new
+    assert not fetch(NAME, place, tmp_path / "got").new
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,29 @@ def test_zips_that_are_broken_or_lack_a_file_are_errors(archive: Path, tmp_path:
         fetch(NAME, str(empty), tmp_path / "got")
 
 
+def test_zips_that_cannot_be_unpacked_are_errors(original: Path, tmp_path: Path) -> None:
+    """Encrypted, packed in an unknown way, damaged within: single bytes of the zip are changed by hand."""
+    path = tmp_path / "ml-100k.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in FILES:
+            packed.write(original / file, file)
+    whole = path.read_bytes()
+    inside, listed = whole.index(b"PK\3\4"), whole.index(b"PK\1\2")
+    name = len("u.data")
+    changes = {
+        "encrypted": ((inside + 6, 1), (listed + 8, 1)),
+        "not supported": ((inside + 8, 99), (listed + 10, 99)),
+        "decompressing": ((inside + 30 + name, 0xFF),),
+    }
+    for said, places in changes.items():
+        broken = bytearray(whole)
+        for place, byte in places:
+            broken[place] = byte
+        path.write_bytes(broken)
+        with pytest.raises(DataError, match=rf"ml-100k\.zip.*{said}"):
+            fetch(NAME, str(path), tmp_path / "got")
+
+
 def test_a_folder_that_lacks_a_file_is_an_error(tmp_path: Path) -> None:
     """The error names the file."""
     with pytest.raises(DataError, match=r"u\.data.*no such file"):
@@ -159,3 +182,12 @@ def test_names_and_sources_that_do_not_exist(name: str, source: str, said: str, 
     with pytest.raises(ConfigError) as caught:
         fetch(name, source, tmp_path / "got")
     assert said in str(caught.value)
+
+
+def test_a_source_that_does_not_exist_is_refused_though_nothing_has_to_be_fetched(
+    original: Path, tmp_path: Path
+) -> None:
+    """A misspelt source is never the caller's intention."""
+    fetch(NAME, str(original), tmp_path / "got")
+    with pytest.raises(ConfigError, match="grouplense"):
+        fetch(NAME, "grouplense", tmp_path / "got")

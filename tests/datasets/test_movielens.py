@@ -101,6 +101,11 @@ BREAKS = [
     ("7{s}2{s}5{s}", "the timestamp is not a whole number"),
     ("7{s}2{s}5{s}-1", "the timestamp is not a whole number"),
     ("7{s}3{s}5{s}1", "movie id 3 is not in"),
+    ("0x7{s}2{s}5{s}1", "the user id is not a whole number"),
+    ("7{s} 2{s}5{s}1", "the movie id is not a whole number"),
+    ("7{s}2{s}5e0{s}1", "the rating is not a number from 0.5 to 5"),
+    ("7{s}2{s}5{s}0x1", "the timestamp is not a whole number"),
+    ("7{s}2{s}5{s}2147483648", "the timestamp is not a time"),
 ]
 
 
@@ -187,7 +192,7 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
         read("movielens-1M", tmp_path)
 
 
-ROW = st.tuples(st.sampled_from([5, 7]), st.sampled_from([2, 4, 9]), st.integers(1, 5), st.integers(0, 2**40))
+ROW = st.tuples(st.sampled_from([5, 7]), st.sampled_from([2, 4, 9]), st.integers(1, 5), st.integers(0, 2**31 - 1))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,5 +1,6 @@
 """The shelf: where data lie, and that damage is noticed."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import pytest
 from simlab.datasets import Ratings, catalogue, check_shop, data_folder, load, read_shop, write_shop
 from simlab.errors import ConfigError, DataError
 
-TABLES = {"history": pa.table({"day": [-2, -1]}), "items": pa.table({"name": ["Giraffe chew toy"]})}
+TABLES = {
+    "history": pa.table({"day": [-2, -1]}),
+    "items": pa.table({"name": ["Giraffe chew toy"]}),
+    "users": pa.table({"region": ["north"]}),
+}
 
 
 @pytest.fixture
@@ -97,6 +102,20 @@ def test_a_broken_manifest_is_noticed(shelf: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(DataError, match="not a manifest"):
         read_shop()
+
+
+def test_the_manifest_names_the_files_of_the_data_set_and_no_others(shelf: Path) -> None:
+    """What else lies in the folder is neither pinned nor read; a manifest without a file of the set is refused."""
+    (shelf / "shop").mkdir(parents=True)
+    (shelf / "shop" / "thesis.parquet").write_text("chapter 1")
+    folder = write_shop(TABLES)
+    manifest = json.loads((folder / "manifest.json").read_text())["sha256"]
+    assert set(manifest) == {"history.parquet", "items.parquet", "users.parquet"}
+    assert read_shop() == TABLES
+    for kept in ({}, {"history.parquet": manifest["history.parquet"]}):
+        (folder / "manifest.json").write_text(json.dumps({"sha256": kept}))
+        with pytest.raises(DataError, match=r"not a manifest of shop: \w+\.parquet is not in it"):
+            read_shop()
 
 
 def test_a_changed_digit_in_fetched_ratings_is_noticed(copied: Path) -> None:

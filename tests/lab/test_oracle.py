@@ -83,6 +83,34 @@ def test_regret_is_what_is_left_to_the_best(world: World) -> None:
     assert (oracle.regret(slates_of(best.requests, best.item_id[:, ::-1])) > 0).all()
 
 
+def test_the_truth_of_a_day_is_value_by_visit(world: World) -> None:
+    """Clicks, purchases, revenue and margin a visit; clicks as a share of the best; the best slates' share is 1."""
+    oracle = Oracle(world)
+    users = np.arange(500)
+    best = oracle.best(Requests(day=3, user_id=users, visit=np.zeros_like(users), n=10))
+    worse = slates_of(best.requests, best.item_id[:, ::-1])
+    value, top = oracle.value(worse), float(oracle.value(best).clicks.sum())
+    assert oracle.truth_of_day(worse) == {
+        "true_clicks_per_visit": float(value.clicks.sum()) / 500,
+        "best_clicks_per_visit": top / 500,
+        "share_of_best": float(value.clicks.sum()) / top,
+        "true_purchases_per_visit": float(value.purchases.sum()) / 500,
+        "true_revenue_per_visit": float(value.revenue.sum()) / 500,
+        "true_margin_per_visit": float(value.margin.sum()) / 500,
+    }
+    assert 0 < oracle.truth_of_day(worse)["share_of_best"] < 1
+    assert oracle.truth_of_day(best)["share_of_best"] == 1
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e8])
+def test_the_size_of_prices_changes_no_best_slate(size: float, world: World) -> None:
+    """Worths of a hundred-millionth of a cent are ranked as euros are."""
+    requests = Requests(day=0, user_id=np.arange(50), visit=np.zeros(50, dtype=np.int64), n=10)
+    catalogue = replace(world.catalogue, price=world.catalogue.price * size)
+    scaled = Oracle(replace(world, catalogue=catalogue)).best(requests, "revenue")
+    np.testing.assert_array_equal(scaled.item_id, Oracle(world).best(requests, "revenue").item_id)
+
+
 def test_the_best_slate_obeys_exclusions_and_launches(world: World) -> None:
     """What is excluded or not on sale is no way out for the oracle either."""
     oracle = Oracle(world)

@@ -57,3 +57,13 @@ def test_a_setting_that_a_calibrated_world_has_not_is_refused() -> None:
     """The error lists what can be set."""
     with pytest.raises(ConfigError, match="quality_sd.*drift"):
         open_world(RunConfig(data="movielens-100k", world={"quality_sd": 1.0}))
+
+
+def test_real_ratings_of_few_users_make_a_world(movielens: datasets.Ratings) -> None:
+    """Dimensions of taste are lowered to what is there, unless they are asked for."""
+    del movielens  # it only has to be here
+    world, history = open_world(RunConfig(data="movielens-100k", world={"n_users": 5, "click_rate": 0.3}))
+    assert (len(world.shoppers), world.config.n_dims) == (5, 4)
+    assert set(history["user_id"].to_pylist()) == set(range(5))
+    with pytest.raises(ConfigError, match="n_dims: 24.*more of them"):
+        open_world(RunConfig(data="movielens-100k", world={"n_users": 5, "n_dims": 24}))

@@ -272,6 +272,30 @@ def test_a_backtest_trains_on_the_past_alone(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(found.table(), again.table(), check_exact=True)
 
 
+def test_a_backtest_knows_no_item_before_its_launch(tmp_path: Path) -> None:
+    """An item launched in the days held out is chosen there, is on sale, and cannot have been recommended."""
+    log = EventLog(tmp_path / "log")
+    log.import_history(history([(-9, user, user % 2) for user in range(8)] + [(-2, user, 2) for user in range(8)]))
+    goods = catalogue_of(3, launch_day=np.array([-50, -50, -3]))
+    for algorithm in ("popularity", "random"):
+        config = TrainingConfig(algorithm=algorithm)
+        found = backtest(log, goods, shoppers_of(["a"] * 8), config=config, day=0, holdout_days=7)
+        assert (found.k, found.overall.recall, found.overall.coverage) == (3, 0.0, 2 / 3)
+
+
+def test_a_list_is_no_longer_than_the_shop() -> None:
+    """With four items on sale, ten of them means four; a model that can score one of them fills a quarter."""
+    goods = catalogue_of(5, launch_day=np.array([-9, -9, -9, -9, 5]))
+    split = Split(seen=rows(), held_out=rows((0, 0), (1, 1)), day=-1)
+    people = shoppers_of(["a", "a"])
+    found = evaluate(PopularityModel(score=np.arange(4.0)), split, goods, people)
+    assert (found.k, found.overall.recall, found.overall.precision) == (4, 1.0, 0.25)
+    short = evaluate(PopularityModel(score=np.ones(1)), split, goods, people)
+    assert (short.k, short.overall.recall, short.overall.precision) == (4, 0.5, 0.125)
+    nothing = evaluate(PopularityModel(score=np.ones(0)), split, goods, people)
+    assert (nothing.overall.recall, nothing.overall.coverage) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("split", "thing"),
     [

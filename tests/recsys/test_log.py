@@ -211,6 +211,26 @@ def test_a_log_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
     assert log.days == list(range(LAST + 1))
 
 
+def test_runs_beside_each_other_do_not_mix(tmp_path: Path) -> None:
+    """Whatever pattern the name of one looks like, its log is its own: y[1] is not y1, and y* is not both."""
+    names = ["y1", "y2", "y[1]", "y[!1]", "y*", "y?", "**", "{y1,y2}", "~", "]"]
+    for n_rows, name in enumerate(names, start=1):
+        EventLog(tmp_path / name).append(0, known(impressions_of(0, n_rows, n=1), 0), FEEDBACK.empty_table())
+    counts = [EventLog(tmp_path / name).sql("select count(*) as n from impressions")["n"][0] for name in names]
+    assert counts == list(range(1, len(names) + 1))
+
+
+def test_what_is_no_day_is_not_listed(tmp_path: Path) -> None:
+    """A folder that somebody else put there changes no answer; days from 100,000 on have longer names."""
+    log = EventLog(tmp_path)
+    for day in (3, 100_000):
+        log.append(day, IMPRESSIONS.empty_table(), FEEDBACK.empty_table())
+    for name in ("day=foo", "day=", "day=7", "day=00007 copy", "day=000003"):
+        (tmp_path / name).mkdir()
+    assert log.days == [3, 100_000]
+    assert log.sql("select count(*) as n from impressions")["n"].tolist() == [0]
+
+
 @pytest.mark.parametrize(
     "query",
     ["select clickd from impressions", "selekt 1", "select 1 from orders", "", "-- nothing", "select 1/'x'", "drop x"],
@@ -259,6 +279,40 @@ def test_nothing_is_logged_before_it_is_known(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="purchase_day in the log of day 0"):
         log.append(0, known(impressions_of(0), 0), arriving(of_days(FIRST, -1), 1))
     assert not log.path.exists()
+
+
+def test_a_day_holds_its_own_rows_once(tmp_path: Path) -> None:
+    """Rows of another day, purchases of another day, days before the first and rows that come twice are refused."""
+    log, nothing = EventLog(tmp_path / "log"), FEEDBACK.empty_table()
+    rows, told = known(impressions_of(3), 3), arriving(of_days(FIRST, 2), 3, 3)
+    assert told.num_rows > 0
+    for day in (9, 10):
+        with pytest.raises(DataError, match=f"^day in the log of day {day}: 3"):
+            log.append(day, rows, nothing)
+    with pytest.raises(DataError, match="^purchase_day in the log of day 4: 3"):
+        log.append(4, IMPRESSIONS.empty_table(), told)
+    with pytest.raises(DataError, match="^day of the log: -1"):
+        log.append(-1, known(impressions_of(-1), -1), nothing)
+    first = {name: table["impression_id"][0].as_py() for name, table in (("impressions", rows), ("feedback", told))}
+    with pytest.raises(DataError, match=f"impression_id in the impressions of day 3: {first['impressions']}"):
+        log.append(3, pa.concat_tables([rows, rows.slice(0, 1)]), told)
+    with pytest.raises(DataError, match=f"impression_id in the feedback of day 3: {first['feedback']}"):
+        log.append(3, rows, pa.concat_tables([told, told.slice(0, 1)]))
+    nameless = told.set_column(0, FEEDBACK.field(0), pa.nulls(told.num_rows, pa.int64()))
+    with pytest.raises(DataError, match="impression_id in the feedback of day 3: None"):
+        log.append(3, rows, nameless)
+    assert not log.path.exists()
+    log.append(3, rows, told)
+
+
+def test_questions_of_the_wrong_type_are_refused(log: EventLog) -> None:
+    """What is no text is no query, and what is no number is no day; numpy's whole numbers are."""
+    query = "select count(*) as n from impressions"
+    with pytest.raises(ConfigError, match="SQL query: None"):
+        log.sql(None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="until: 'x'"):
+        log.sql(query, until="x")  # type: ignore[arg-type]
+    assert log.sql(query, until=np.int64(3)).equals(log.sql(query, until=3))  # type: ignore[arg-type]
 
 
 def test_the_log_is_only_read_by_sql(log: EventLog, tmp_path: Path) -> None:

@@ -96,10 +96,19 @@ def one_bit(folder: Path) -> None:
     (folder / "arrays.npz").write_bytes(data)
 
 
-def arrays_of_nothing(folder: Path) -> None:
-    """Not an npz, but with the right checksum."""
-    (folder / "arrays.npz").write_bytes(b"nothing")
-    json_with(sha256=hashlib.sha256(b"nothing").hexdigest())(folder)
+def another_day(folder: Path) -> None:
+    """One figure of the card, by hand."""
+    text = (folder / "model.json").read_text()
+    assert '"trained_day": 14' in text
+    (folder / "model.json").write_text(text.replace('"trained_day": 14', '"trained_day": 15'))
+
+
+def sealed(folder: Path, data: bytes, **values: object) -> None:
+    """Other contents with the right checksum: of the head in JSON, a zero byte and the arrays."""
+    head = json.loads((folder / "model.json").read_text()) | values
+    told = json.dumps({name: head[name] for name in ("card", "format", "kind")})
+    (folder / "arrays.npz").write_bytes(data)
+    json_with(**values, sha256=hashlib.sha256(told.encode() + b"\0" + data).hexdigest())(folder)
 
 
 @pytest.mark.parametrize(
@@ -107,19 +116,21 @@ def arrays_of_nothing(folder: Path) -> None:
     [
         (lambda folder: (folder / "arrays.npz").unlink(), "arrays.npz.*missing"),
         (lambda folder: (folder / "model.json").unlink(), "model.json.*missing"),
-        (lambda folder: (folder / "arrays.npz").write_bytes(b""), "arrays.npz.*checksum"),
-        (one_bit, "arrays.npz.*checksum"),
-        (arrays_of_nothing, "m1.*does not fit its kind"),
+        (lambda folder: (folder / "arrays.npz").write_bytes(b""), "m1.*checksum"),
+        (one_bit, "m1.*checksum"),
+        (another_day, "m1.*checksum"),
+        (lambda folder: sealed(folder, b"nothing"), "m1.*does not fit its kind"),
+        (lambda folder: sealed(folder, (folder / "arrays.npz").read_bytes(), kind="popularity"), "m1.*does not fit"),
         (damaged_json, "model.json.*damaged"),
         (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe\x00"), "model.json.*damaged"),
         (lambda folder: (folder / "model.json").write_text("[1, 2]"), "model format.*reads format 1"),
-        (json_without("sha256"), "arrays.npz.*checksum"),
-        (json_without("card"), "m1.*does not fit its kind.*card"),
+        (json_without("sha256"), "m1.*checksum"),
+        (json_without("card"), "m1.*checksum"),
         (json_without("kind"), "model format.*random, popularity, factor"),
         (json_with(kind="neural"), "model format.*neural.*random, popularity, factor"),
         (json_with(kind=["factor"]), "model format.*random, popularity, factor"),
         (json_with(format=99), "model format.*99.*reads format 1"),
-        (json_with(kind="popularity"), "m1.*does not fit its kind"),
+        (json_with(kind="popularity"), "m1.*checksum"),
     ],
 )
 def test_a_damaged_model_is_a_model_error(damage: Callable[[Path], Any], thing: str, tmp_path: Path) -> None:
@@ -167,6 +178,15 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="score"):
         save_model(PopularityModel(score=np.array([1.0, None], dtype=object)), tmp_path / "m1", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_is_plain_json(tmp_path: Path) -> None:
+    """Names that are numbers come back as words, in any order; what JSON cannot hold is refused by name."""
+    save_model(MODELS["random"], tmp_path / "m1", {"clicks": {10: 1, 9: (2, 3)}})
+    assert load_model(tmp_path / "m1")[1] == {"clicks": {"10": 1, "9": [2, 3]}}
+    with pytest.raises(ModelError, match="card of a model.*float32"):
+        save_model(MODELS["random"], tmp_path / "m2", {"recall": np.float32(0.5)})
+    assert [path.name for path in tmp_path.iterdir()] == ["m1"]
 
 
 def test_factors_score_by_the_formula() -> None:

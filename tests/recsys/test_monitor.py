@@ -239,6 +239,16 @@ def test_a_window_is_ripe_when_its_purchases_are_in(until: int | None, ripe: int
     assert flags == [True] * ripe + [False] * (len(flags) - ripe)
 
 
+@pytest.mark.parametrize(("ripe_after", "ripe"), [(0, 3), (1, 2), (5, 2), (6, 1), (10, 1), (11, 0)])
+def test_how_long_purchases_take_can_be_said(ripe_after: int, ripe: int, logged: Logged) -> None:
+    """Shops differ: the days of which a window is ripe are a setting, from 0 up."""
+    log, _ = logged
+    flags = windows(log, days=5, until=14, ripe_after=ripe_after)["ripe"].tolist()
+    assert flags == [True] * ripe + [False] * (len(flags) - ripe)
+    with pytest.raises(ConfigError, match="ripe_after: -1"):
+        windows(log, ripe_after=-1)
+
+
 def test_an_empty_log_has_no_windows(tmp_path: Path, logged: Logged) -> None:
     """Nor has one with history only, or before day 0; the columns are there all the same."""
     log, _ = logged

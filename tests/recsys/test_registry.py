@@ -187,12 +187,37 @@ def test_a_damaged_model_is_not_promoted(tmp_path: Path) -> None:
 
 
 def test_a_damaged_row_of_history_is_named(tmp_path: Path) -> None:
-    """Rather than guessed at, or passed over."""
+    """Rather than guessed at, or passed over: torn, not a row at all, or missing between others."""
+    registry = filled(tmp_path, "a")
+    for day in range(3):
+        promote(registry, "a", day)
+    for text in ('{"alias": "cham', "[1]", "{}"):
+        (tmp_path / "history" / "00002.json").write_text(text)
+        with pytest.raises(ModelError, match=r"00002\.json"):
+            registry.alias("champion")
+    (tmp_path / "history" / "00002.json").unlink()
+    for ask in (registry.history, lambda: registry.rollback(day=3, actor="test", reason="because")):
+        with pytest.raises(ModelError, match=r"00002\.json.*missing"):
+            ask()
+
+
+def test_evidence_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    """The error names what it is, and nothing was promoted."""
+    registry = filled(tmp_path, "a")
+    with pytest.raises(ModelError, match="promotion or rollback.*float32"):
+        registry.promote("a", day=0, actor="test", reason="because", evidence={"x": np.float32(1)})
+    assert registry.alias("champion") is None
+    promote(registry, "a", 0)
+    assert len(registry.history()) == 1
+
+
+def test_a_note_beside_the_history_is_no_row(tmp_path: Path) -> None:
+    """Neither read as one nor counted as one."""
     registry = filled(tmp_path, "a")
     promote(registry, "a", 0)
-    (tmp_path / "history" / "00001.json").write_text('{"alias": "cham')
-    with pytest.raises(ModelError, match=r"00001\.json"):
-        registry.alias("champion")
+    (tmp_path / "history" / "notes.json").write_text("[]")
+    promote(registry, "a", 1)
+    assert [row["day"] for row in registry.history()] == [0, 1]
 
 
 def test_a_version_that_lost_a_file_is_not_filled_up_again(tmp_path: Path) -> None:

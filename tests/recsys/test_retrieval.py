@@ -12,16 +12,19 @@ from simlab.streams import stream
 
 NOTHING = np.empty((0, 2), dtype=np.int64)
 
-ODD = [0.0, -0.0, 1.0, np.nan, np.inf, -np.inf, 2.0**20, -(2.0**20), 1e300, 2.0**-31, 3e-10, 1 / 3]
+ODD = [0.0, -0.0, 1.0, np.nan, np.inf, -np.inf, 2.0**20, 1e308, -1e308, 5e-324, 2.0**-40, 2.0**-41, 3e-10, 1 / 3]
 """Scores that are easily got wrong; most come up again and again, so that there are ties."""
 
 
 def by_sorting(scores: Floats, n: int, allowed: Bools, exclude: Ints) -> Ints:
-    """The same on the same grid, one row at a time: cut, round, sort stably, take what may be shown."""
+    """The same on the same grid, one row at a time: scale, round, sort stably, take what may be shown."""
     banned = {(row, item) for row, item in exclude.tolist()}
     whole = np.full((len(scores), n), NO_ITEM)
     for row, values in enumerate(scores):
-        steps = np.rint(np.clip(np.where(np.isnan(values), -(2.0**20), values), -(2.0**20), 2.0**20) * 2.0**30)
+        steps = np.where(np.isnan(values), -np.inf, values)
+        if (finite := np.isfinite(steps)).any():
+            exponent = np.frexp(np.abs(steps[finite]).max())[1]
+            steps[finite] = np.rint(np.ldexp(steps[finite], 40 - exponent))
         order = np.argsort(-steps, kind="stable").tolist()
         items = [item for item in order if allowed[item] and (row, item) not in banned][:n]
         whole[row, : len(items)] = items
@@ -64,11 +67,27 @@ def test_the_last_digits_flip_no_rank(seed: int, noise: float) -> None:
     assert (top_n(np.full((1, 150), 0.5) - np.arange(150) * 1e-14, 150, allowed, NOTHING) == np.arange(150)).all()
 
 
-def test_real_differences_count() -> None:
-    """A score that is higher by two steps of the grid wins against a lower item_id, anywhere in the range."""
-    for base in (0.0, 1.0, -7.5, 1000.0, 2.0**19):
-        scores = np.array([[base, base + 2.0**-29, base]])
-        assert top_n(scores, 3, np.ones(3, dtype=bool), NOTHING).tolist() == [[1, 0, 2]]
+@pytest.mark.parametrize("size", [1e-300, 1e-8, 1.0, 7.5, 2.0**20, 3e6, 1e300])
+def test_real_differences_count(size: float) -> None:
+    """A score that is higher by 2**-38 of the row's largest wins against a lower item_id, whatever the size of all.
+
+    What is less than 2**-41 of it apart is equal, and infinity stays above every number, as NaN stays below.
+    """
+    shares = [0.5, 1.0, 0.5 + 2.0**-38, 0.5 + 2.0**-44, -1.0, 0.0, 0.0 + 2.0**-44]
+    whole, nothing_hidden = np.array([shares, np.negative(shares)]) * size, np.ones(7, dtype=bool)
+    assert top_n(whole, 7, nothing_hidden, NOTHING).tolist() == [[1, 2, 0, 3, 5, 6, 4], [4, 5, 6, 0, 3, 2, 1]]
+    odd = np.array([[np.nan, -size, size, np.inf, size * (1 - 2.0**-38), -np.inf]])
+    assert top_n(odd, 6, np.ones(6, dtype=bool), NOTHING).tolist() == [[3, 2, 4, 1, 0, 5]]
+
+
+def test_a_row_is_ranked_by_itself() -> None:
+    """Beside rows of any size, with NaN or without, a row is ranked as it is alone."""
+    size = np.array([1.0, 1e-9, 1e9, 0.0, 1e305])
+    scores = stream(1, "sizes").normal(size=(5, 150)) * size[:, None]
+    scores[2, 7] = np.inf
+    allowed = np.ones(150, dtype=bool)
+    alone = [top_n(scores[[row]], 20, allowed, NOTHING)[0] for row in range(5)]
+    np.testing.assert_array_equal(top_n(scores, 20, allowed, NOTHING), alone)
 
 
 def test_no_item_stands_where_too_few_are_left() -> None:

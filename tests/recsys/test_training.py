@@ -312,13 +312,32 @@ def test_unknown_users_and_items_are_refused(column: str, value: int) -> None:
         ("window_days", 0),
         ("half_life", 0.0),
         ("seed", -1),
+        ("seed", 10**30),
     ],
 )
 def test_settings_out_of_range_are_refused(setting: str, value: object) -> None:
     """Each setting is checked when it is made, and named."""
     with pytest.raises(ConfigError) as caught:
         from_dict(TrainingConfig, {**asdict(TrainingConfig()), setting: value})
-    assert caught.value.thing == setting
+    assert caught.value.thing.removeprefix("TrainingConfig.") == setting
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "named"),
+    [
+        ("lightfm", {"learning_rate": 1e38}, "learning_rate 1e[+]38"),
+        ("als", {"confidence": 1e308}, "confidence 1e[+]308"),
+        ("als", {"regularization": 1e200}, "regularization 1e[+]200"),
+    ],
+)
+def test_settings_under_which_nothing_can_be_learnt_are_named(
+    algorithm: str, settings: dict[str, Any], named: str, checkerboard: tuple[Bools, Bools]
+) -> None:
+    """Numbers that grow beyond bounds are the settings' fault, in our words and not the library's."""
+    data = replace(rows_of(checkerboard[0]), weight=np.full(checkerboard[0].sum(), 3.0))
+    config = TrainingConfig(algorithm=algorithm, **settings)
+    with pytest.raises(ConfigError, match=f"training of {algorithm}.*{named}"):
+        fit(data, catalogue_of(["toys"] * 40), shoppers_of(["a"] * 60), config=config)
 
 
 def test_the_learnt_vectors_are_plain_doubles() -> None:

@@ -1,5 +1,7 @@
 """A calibrated world keeps what it was fitted to."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -125,6 +127,26 @@ def test_camps_stay_camps() -> None:
     choices = organic_choices(calibrate(real, config=CalibrationConfig(n_dims=2)), real.activity, seed=3)
     share = (choices.user_id % 2 == choices.item_id % 2).mean()
     assert share == pytest.approx((real.user_id % 2 == real.item_id % 2).mean(), abs=0.1)
+
+
+def test_what_is_public_says_something_of_those_who_chose_nothing() -> None:
+    """A newcomer of one camp's segment likes that camp's half of the catalogue, and a camp what is new in its half."""
+    real = two_camps(1, 0.95)
+    halves = Labels(codes=np.arange(40) % 2, names=("even", "odd"))
+    before = (real.user_id >= 4) & (real.item_id >= 4)  # users and items 0 .. 3 are new
+    labelled = replace(
+        real,
+        user_id=real.user_id[before],
+        item_id=real.item_id[before],
+        rating=real.rating[before],
+        catalogue=replace(real.catalogue, category=halves),
+        shoppers=replace(real.shoppers, segment=halves),
+    )
+    world = calibrate(labelled, config=CalibrationConfig(n_dims=2))
+    match = world.people.taste @ world.items.vector.T
+    own = (np.arange(40)[:, None] - np.arange(40)) % 2 == 0
+    for new in (np.s_[:4, 4:], np.s_[4:, :4]):
+        assert match[new][own[new]].mean() - match[new][~own[new]].mean() > 0.1 * match.std()
 
 
 @pytest.mark.parametrize(

@@ -125,8 +125,10 @@ def test_the_old_policy_logs_true_propensities() -> None:
     p = weight / weight.sum()
     assert (np.abs(share - p) < 4 * np.sqrt(p * (1 - p) / len(rows))).all()
     assert (slates.propensity[:, 0] == p[slates.item_id[:, 0]]).all()
-    second = slates.item_id[slates.item_id[:, 0] == 0, 1]
+    first = slates.item_id[:, 0]
+    second = slates.item_id[first == 0, 1]
     q = weight[1:] / weight[1:].sum()
+    np.testing.assert_allclose(slates.propensity[first == 0, 1], q[second - 1])
     seen = np.bincount(second, minlength=4)[1:] / len(second)
     assert (np.abs(seen - q) < 4 * np.sqrt(q * (1 - q) / len(second))).all()
     assert (slates.item_id[:, 0] != slates.item_id[:, 1]).all()
