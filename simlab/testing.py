@@ -22,9 +22,9 @@ from simlab.schema import NEVER, SOURCES, Bools, Catalogue, Floats, Ints, Labels
 from simlab.streams import stream
 from simlab.world.response import Chances, Preferences
 
-LAST_DIGITS = 1e-10
+LAST_DIGITS = 1e-13
 """By so much, and no more, may a score (as a share of it, above 1) depend on the company: processors sum in different
-orders. Ranks cannot hang on it, for they see scores in steps of 2**-30."""
+orders. Ranks hardly hang on it, for they see scores in steps of about 2**-40 of a row's largest, ten times as much."""
 
 STANDARD_ERRORS = 4.0
 """How far a frequency may lie from its probability: a true law fails one time in 16,000."""

@@ -108,6 +108,10 @@ def _run(run: Run) -> tuple[str, list[str]]:
     metrics = run.metrics
     if metrics.empty:
         raise RunError("run folder", str(run.path), "no day has happened in it yet: run it first")
+    if metrics["visits"].sum() == 0:
+        raise RunError(
+            "run folder", str(run.path), "nobody has visited, so there is nothing to tell: take more shoppers"
+        )
     config = run.config
     shop = config.preset if config.data == "shop" else config.data
     done = f"{len(metrics)} of {config.days} days" if not run.finished else f"{config.days} days"

@@ -10,6 +10,7 @@
 """
 
 import json
+import math
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
@@ -101,14 +102,14 @@ def check_whole(path: Path) -> None:
 
 
 def day_metrics(path: Path, day: int) -> dict[str, Any]:
-    """The metrics of `day`. Raises `RunError` where they are missing or damaged."""
+    """The metrics of `day`, NaN where there is no number. Raises `RunError` where they are missing or damaged."""
     file = day_file(path, day, "json")
     try:
         row: dict[str, Any] = dict(json.loads(file.read_text()))
         row["visits"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError("file of the run", str(file), f"it is missing or damaged: {_AGAIN}") from error
-    return row
+    return {name: math.nan if value is None else value for name, value in row.items()}
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

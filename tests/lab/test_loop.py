@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simlab.cli import main
 from simlab.errors import ConfigError, DataError, RunError, SimlabError
 from simlab.lab.config import RunConfig
 from simlab.lab.loop import open_ring, run
@@ -295,6 +296,18 @@ def test_a_folder_with_hidden_things_in_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not empty"):
         run(CONFIG, out=tmp_path / "mine")
     assert (tmp_path / "mine" / ".cache" / ".precious.tmp").read_text() == "dear"
+
+
+def test_a_shop_that_nobody_visits_has_metrics_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A day without visits has counts of 0 and means of NaN, also where no other day has any."""
+    quiet = {"n_users": 2, "n_items": 20, "history_days": 40, "visits_per_day": 0.01}
+    done = run(
+        RunConfig(days=1, seed=1, world=quiet, training=TrainingConfig(algorithm="popularity")), out=tmp_path / "q"
+    )
+    assert done.metrics["visits"].tolist() == [0]
+    assert done.weeks()[["clicks_per_visit", "true_clicks_per_visit", "share_of_best"]].isna().all(axis=None)
+    assert main(["report", str(tmp_path / "q")]) == 2
+    assert "nobody has visited" in capsys.readouterr().err
 
 
 def test_a_run_is_read_from_its_folder(whole: Run) -> None:
