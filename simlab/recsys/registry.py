@@ -23,8 +23,8 @@ from simlab.recsys.models import Model, load_model, save_model, to_json
 
 CHAMPION = "champion"
 
-RESERVED = ("history", "none")
-"""No versions: the folder of the history, and what slates say while there is no model."""
+RESERVED = ("history", "none", "fallback")
+"""No versions: the folder of the history, and what the service says where no model answers."""
 
 
 class Registry:
