@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from simlab.errors import ConfigError, DataError, SimlabError
 from simlab.files import locked, parquet_bytes, sweep, temporary_folder, write_bytes, write_json
@@ -134,7 +135,8 @@ def run(
     path = Path(mkdtemp(dir=temporary_folder())) if out is None else Path(out)
     check_folder(path, config)
     opened = None if _world_file(path).exists() else open_world(config)  # before anything is written: it may be refused
-    with locked(path):
+    # BLAS's threads only wait for each other on tables as small as a day's, twice as long where the machine is busy.
+    with locked(path), threadpool_limits(1, "blas"):
         new = claim_folder(path, config)  # asks again, now that nobody else can change the answer
         sweep(path)
         try:

@@ -80,7 +80,24 @@ def test_a_version_never_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", ".hidden", "a/b", "../a", "a b", "a\n", "ä", "-a", "history", "none", "fallback", "a" * 300, "a\x00"]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "a/b",
+        "../a",
+        "a b",
+        "a\n",
+        "ä",
+        "-a",
+        "history",
+        "none",
+        "fallback",
+        "a" * 300,
+        "a\x00",
+    ],
 )
 def test_bad_names_are_refused(name: str, tmp_path: Path) -> None:
     """A version is a plain folder name and no word of our own; nothing is written."""
