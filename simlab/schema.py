@@ -5,15 +5,18 @@ The world (what is true) and the company (what is run and seen) meet only in the
     Catalogue, Shoppers   what everybody may know of items and people
     Requests ──► Slates   who asks on a day, and what is shown to them
     Slates ──► Outcomes   what came of it, also what the company will only learn later
-    IMPRESSIONS           one row for each item shown, historical and live alike
-    FEEDBACK              purchases and ratings that arrive after the day of the impression
+    IMPRESSIONS           one row for each item shown, with the click, historical and live alike
+    FEEDBACK              one row for each purchase, rating and return, on the day on which it arrives
 
 Days count from the first live day, 0; history has negative days. Arrays are indexed by `user_id` and `item_id`,
 which count from 0. A position counts from 0, the top.
+
+What can be known at the end of a day t is a function of (log, t): the rows of both tables with day <= t.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +34,13 @@ NO_ITEM = -1
 """Stands in a slate where no item was left to show."""
 
 NEVER = np.iinfo(np.int32).max
-"""The `purchase_day` of an impression that is never followed by a purchase."""
+"""The day of what does not happen."""
 
 SOURCES = ("model", "exploration", "fallback", "history")
 """How an item came into a slate; a slate stores the index."""
+
+KINDS = ("purchase", "rating", "return")
+"""What a row of FEEDBACK tells."""
 
 _LABEL = pa.dictionary(pa.int8(), pa.string())
 
@@ -43,6 +49,7 @@ IMPRESSIONS = pa.schema(
         ("request_id", pa.int64()),
         ("impression_id", pa.int64()),
         ("day", pa.int32()),
+        ("second", pa.int32()),  # of the day, when the slate was asked for
         ("user_id", pa.int32()),
         ("item_id", pa.int32()),
         ("position", pa.int16()),
@@ -50,16 +57,38 @@ IMPRESSIONS = pa.schema(
         ("model_version", _LABEL),
         ("arm", _LABEL),
         ("source", _LABEL),
+        ("latency_ms", pa.float32()),  # how long the shopper waited for the slate
         ("clicked", pa.bool_()),
-        ("purchased", pa.bool_()),
-        ("purchase_day", pa.int32()),  # null where not (yet) purchased
-        ("rating", pa.int8()),  # 1..5, null where none was given; arrives on purchase_day
+        ("dwell", pa.float32()),  # seconds spent with the item after a click, null where that is not measured
     ]
 )
 
 FEEDBACK = pa.schema(
-    [("impression_id", pa.int64()), ("item_id", pa.int32()), ("purchase_day", pa.int32()), ("rating", pa.int8())]
+    [
+        ("impression_id", pa.int64()),
+        ("item_id", pa.int32()),
+        ("kind", _LABEL),  # one of KINDS
+        ("day", pa.int32()),  # on which it arrives
+        ("value", pa.float64()),  # euros paid, stars 1..5, euros given back
+    ]
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Everything that was shown, and all that came of it in the end."""
+
+    impressions: pa.Table
+    """IMPRESSIONS."""
+    feedback: pa.Table
+    """FEEDBACK."""
+
+    def known(self, day: int) -> "History":
+        """What can be known of it at the end of `day`."""
+        return History(
+            impressions=self.impressions.filter(pc.less_equal(self.impressions["day"], day)),
+            feedback=self.feedback.filter(pc.less_equal(self.feedback["day"], day)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +128,8 @@ class Catalogue:
     """Share of the price that the shop keeps, in (0, 1)."""
     launch_day: Ints
     """The first day on which the item can be shown; rising with item_id."""
+    retire_day: Ints
+    """The first day on which it can be shown no more; `NEVER` for most."""
 
     def __post_init__(self) -> None:
         require("launch_day", "falling", bool(np.all(np.diff(self.launch_day) >= 0)), "number items in order of launch")
@@ -108,11 +139,14 @@ class Catalogue:
 
     def on_sale(self, day: int) -> Bools:
         """Which items can be shown on `day`; shape (n_items,)."""
-        return np.asarray(self.launch_day <= day)
+        return np.asarray((self.launch_day <= day) & (day < self.retire_day))
 
     def launched_by(self, day: int) -> "Catalogue":
-        """The catalogue as it is known on `day`: items come in order of launch, so it is the first part of this one."""
-        n = int(self.on_sale(day).sum())
+        """The catalogue as it is known on `day`: items come in order of launch, so it is the first part of this one.
+
+        Retirements are not announced.
+        """
+        n = int(np.count_nonzero(self.launch_day <= day))
         return Catalogue(
             name=self.name[:n],
             category=Labels(codes=self.category.codes[:n], names=self.category.names),
@@ -120,6 +154,7 @@ class Catalogue:
             price=self.price[:n],
             margin=self.margin[:n],
             launch_day=self.launch_day[:n],
+            retire_day=np.where(self.retire_day[:n] <= day, self.retire_day[:n], NEVER),
         )
 
 
@@ -129,9 +164,31 @@ class Shoppers:
 
     segment: Labels
     region: Labels
+    arrival_day: Ints
+    """The first day on which they may visit; rising with user_id."""
+
+    def __post_init__(self) -> None:
+        rising = bool(np.all(np.diff(self.arrival_day) >= 0))
+        require("arrival_day", "falling", rising, "number shoppers in order of arrival")
 
     def __len__(self) -> int:
         return len(self.segment)
+
+    def arrived_by(self, day: int) -> "Shoppers":
+        """The shoppers of whom the company knows on `day`: the first part of these."""
+        return self.first(int(np.count_nonzero(self.arrival_day <= day)))
+
+    def first(self, n: int) -> "Shoppers":
+        """The first `n` of them."""
+        return Shoppers(
+            segment=Labels(codes=self.segment.codes[:n], names=self.segment.names),
+            region=Labels(codes=self.region.codes[:n], names=self.region.names),
+            arrival_day=self.arrival_day[:n],
+        )
+
+
+def _none() -> Ints:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,13 +199,20 @@ class Requests:
     user_id: Ints
     """Shape (R,)."""
     visit: Ints
-    """Number of the user's visit on this day, from 0; shape (R,)."""
+    """Number of the user's visit on this day, from 0 to 15; shape (R,)."""
     n: int
     """Items wanted in each slate."""
+    page: Ints = field(default_factory=_none)
+    """Number of the slate within the visit, from 0 to 15; shape (R,), by default all 0."""
+    second: Ints = field(default_factory=_none)
+    """Second of the day; shape (R,), by default all 0."""
     exclude: Ints = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
     """Pairs (row, item_id) that must not be shown; shape (E, 2)."""
 
     def __post_init__(self) -> None:
+        for name in ("page", "second"):
+            if len(getattr(self, name)) != len(self) and len(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.zeros(len(self), dtype=np.int64))
         rows = self.exclude[:, 0]
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
             wrong = int(rows.min()) if rows.min() < 0 else int(rows.max())
@@ -165,13 +229,14 @@ class Requests:
             place[rows] = np.arange(len(rows))
             kept = exclude[place[exclude[:, 0]] >= 0]
             exclude = np.column_stack([place[kept[:, 0]], kept[:, 1]])
-        return Requests(day=self.day, user_id=self.user_id[rows], visit=self.visit[rows], n=self.n, exclude=exclude)
+        parts = {name: getattr(self, name)[rows] for name in ("user_id", "visit", "page", "second")}
+        return Requests(day=self.day, n=self.n, exclude=exclude, **parts)
 
     @property
     def request_id(self) -> Ints:
-        """Says day, user and visit in 63 bits, so it is the same whoever else asks; shape (R,)."""
+        """Says day, user, visit and page in 63 bits, so it is the same whoever else asks; shape (R,)."""
         day = np.int64(self.day + (1 << 15))
-        return (day << 47) | (self.user_id.astype(np.int64) << 16) | (self.visit << 8)
+        return (day << 47) | (self.user_id.astype(np.int64) << 16) | (self.visit << 12) | (self.page << 8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +252,13 @@ class Slates:
     """Index into SOURCES; shape (R, n)."""
     model_version: Labels
     arm: Labels
+    latency_ms: Floats = field(default_factory=lambda: np.empty(0))
+    """How long each shopper waited; shape (R,), by default all 0. Kept to the precision of the log (float32)."""
+
+    def __post_init__(self) -> None:
+        n_rows = len(self.requests)
+        waited = self.latency_ms if len(self.latency_ms) == n_rows else np.zeros(n_rows)
+        object.__setattr__(self, "latency_ms", waited.astype(np.float32).astype(np.float64))
 
     @property
     def shown(self) -> Bools:
@@ -195,16 +267,86 @@ class Slates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcomes:
-    """What came of slates in the end, also what the company will only learn later; arrays of shape (R, n)."""
+class Clicks:
+    """What came of each click in the end, also what the company will only learn later; arrays of shape (C,)."""
 
-    examined: Bools
-    clicked: Bools
-    purchased: Bools
+    place: Ints
+    """Where it was: row * n + position, rising."""
+    dwell: Floats
+    """Seconds spent with the item; NaN where that is not measured."""
+    units: Ints
+    """How many were bought; 0 where none was."""
     purchase_day: Ints
     """`NEVER` where not purchased."""
     rating: Ints
-    """1..5; 0 where none was given."""
+    """1..5; 0 where none is given."""
+    rating_day: Ints
+    return_day: Ints
+    """On which the goods are given back; `NEVER` where they are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """What the shoppers did with slates."""
+
+    examined: Bools
+    """Which items they looked at; shape (R, n)."""
+    clicked: Bools
+    """Shape (R, n)."""
+    clicks: Clicks
+    """A row for each True in `clicked`, in the same order."""
+
+    @property
+    def purchased(self) -> Bools:
+        """What was bought in the end; shape (R, n)."""
+        return self.spread(self.clicks.units > 0, False)
+
+    def spread(self, values: npt.NDArray[Any], empty: object) -> npt.NDArray[Any]:
+        """One value a click as a table (R, n), `empty` where there was none."""
+        table = np.full(self.clicked.shape, empty, dtype=values.dtype)
+        table.ravel()[self.clicks.place] = values
+        return table
+
+
+def join_slates(parts: Sequence[Slates]) -> Slates:
+    """Slates of one day, asked for in turn, as one; exclusions are left out, for they have done their work."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    asked = [part.requests for part in parts]
+    columns = {
+        name: np.concatenate([getattr(one, name) for one in asked]) for name in ("user_id", "visit", "page", "second")
+    }
+    return Slates(
+        requests=Requests(day=first.requests.day, n=first.requests.n, **columns),
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("item_id", "propensity", "source", "latency_ms")
+        },
+        model_version=_join_labels([part.model_version for part in parts]),
+        arm=_join_labels([part.arm for part in parts]),
+    )
+
+
+def _join_labels(parts: Sequence[Labels]) -> Labels:
+    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
+    codes = [np.array([names.index(name) for name in part.names], dtype=np.int64)[part.codes] for part in parts]
+    return Labels(codes=np.concatenate(codes), names=names)
+
+
+def join_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
+    """The outcomes of slates that were joined."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(part.clicked.size for part in parts)])
+    clicks = [
+        replace(part.clicks, place=part.clicks.place + start) for part, start in zip(parts, starts[:-1], strict=True)
+    ]
+    return Outcomes(
+        examined=np.concatenate([part.examined for part in parts]),
+        clicked=np.concatenate([part.clicked for part in parts]),
+        clicks=Clicks(**{f.name: np.concatenate([getattr(c, f.name) for c in clicks]) for f in fields(Clicks)}),
+    )
 
 
 def _dictionary(labels: Labels, repeat: int) -> pa.DictionaryArray:
@@ -214,17 +356,17 @@ def _dictionary(labels: Labels, repeat: int) -> pa.DictionaryArray:
 
 
 def to_impressions(slates: Slates, outcomes: Outcomes) -> pa.Table:
-    """The IMPRESSIONS rows of slates, with what came of them in the end (`known` hides what is not known yet)."""
+    """The IMPRESSIONS rows of slates."""
     requests = slates.requests
     n_rows, n = slates.item_id.shape
     request_id = np.repeat(requests.request_id, n)
     position = np.tile(np.arange(n, dtype=np.int16), n_rows)
-    purchased = outcomes.purchased.ravel()
-    rating = outcomes.rating.ravel().astype(np.int8)
+    dwell = outcomes.spread(outcomes.clicks.dwell.astype(np.float32), np.nan).ravel()
     columns = [
         pa.array(request_id),
         pa.array(request_id | position),
         pa.array(np.full(n_rows * n, requests.day, dtype=np.int32)),
+        pa.array(np.repeat(requests.second.astype(np.int32), n)),
         pa.array(np.repeat(requests.user_id.astype(np.int32), n)),
         pa.array(slates.item_id.ravel().astype(np.int32)),
         pa.array(position),
@@ -232,34 +374,38 @@ def to_impressions(slates: Slates, outcomes: Outcomes) -> pa.Table:
         _dictionary(slates.model_version, n),
         _dictionary(slates.arm, n),
         pa.DictionaryArray.from_arrays(pa.array(slates.source.ravel().astype(np.int8)), pa.array(SOURCES, pa.string())),
+        pa.array(np.repeat(slates.latency_ms.astype(np.float32), n)),
         pa.array(outcomes.clicked.ravel()),
-        pa.array(purchased),
-        pa.array(outcomes.purchase_day.ravel().astype(np.int32), mask=~purchased),
-        pa.array(rating, mask=rating == 0),
+        pa.array(dwell, from_pandas=True),
     ]
     table = pa.table(columns, schema=IMPRESSIONS)
     shown = slates.shown.ravel()
     return table if shown.all() else table.filter(pa.array(shown))
 
 
-def known(impressions: pa.Table, day: int) -> pa.Table:
-    """The impressions as they can be known at the end of `day`: later purchases and their ratings are hidden."""
-    arrived = pc.fill_null(pc.less_equal(impressions["purchase_day"], day), False)
-    table = impressions
-    for name, hidden in (("purchased", False), ("purchase_day", None), ("rating", None)):
-        place = table.schema.get_field_index(name)
-        kind = IMPRESSIONS.field(name).type
-        table = table.set_column(
-            place, IMPRESSIONS.field(name), pc.if_else(arrived, table[name], pa.scalar(hidden, kind))
-        )
-    return table
-
-
-def arriving(impressions: pa.Table, first: int, last: int = NEVER) -> pa.Table:
-    """The FEEDBACK rows of purchases that arrive on days `first` .. `last` (inclusive)."""
-    when = impressions["purchase_day"]
-    chosen = pc.and_(pc.greater_equal(when, first), pc.less_equal(when, last))
-    return impressions.select(FEEDBACK.names).filter(pc.fill_null(chosen, False))
+def to_feedback(slates: Slates, outcomes: Outcomes, price: Floats) -> pa.Table:
+    """The FEEDBACK rows that will ever come of slates, in order of day; `price` is what items cost, (n_items,)."""
+    clicks, n = outcomes.clicks, slates.item_id.shape[1]
+    row, position = np.divmod(clicks.place, n)
+    item_id = slates.item_id[row, position]
+    euros = clicks.units * price[item_id]
+    told = [
+        (clicks.purchase_day, euros),
+        (np.where(clicks.rating > 0, clicks.rating_day, NEVER), clicks.rating.astype(np.float64)),
+        (clicks.return_day, euros),
+    ]
+    day = np.concatenate([when for when, _ in told])
+    comes = np.flatnonzero(day != NEVER)
+    order = comes[np.argsort(day[comes], kind="stable")]
+    place, kind = order % max(len(row), 1), order // max(len(row), 1)
+    columns = [
+        pa.array(slates.requests.request_id[row[place]] | position[place]),
+        pa.array(item_id[place].astype(np.int32)),
+        pa.DictionaryArray.from_arrays(pa.array(kind.astype(np.int8)), pa.array(KINDS, pa.string())),
+        pa.array(day[order].astype(np.int32)),
+        pa.array(np.concatenate([value for _, value in told])[order]),
+    ]
+    return pa.table(columns, schema=FEEDBACK)
 
 
 def codes_of(words: Sequence[str]) -> Labels:

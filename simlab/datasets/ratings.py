@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from simlab.schema import IMPRESSIONS, SOURCES, Catalogue, Floats, Ints, Shoppers, codes_of
@@ -22,6 +23,31 @@ AGES = (18, 25, 35, 45, 50, 56)
 """Where an age band begins, in years: the bands of MovieLens 1M."""
 
 UNKNOWN = "unknown"
+
+Keys = Ints | npt.NDArray[np.object_]
+"""Ids as a data set has them: whole numbers, or words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What came of reading somebody's own file."""
+
+    file: str
+    rows: int
+    """Good and broken ones, without the header."""
+    broken: int
+    """Of them, left out."""
+    first: tuple[tuple[int, str], ...] = ()
+    """Line (in Parquet row) from 1, and what is wrong, of the first broken rows."""
+    scale: tuple[float, float] | None = None
+    """Least and most that a rating could be in the file; None where it has no ratings."""
+
+    def __str__(self) -> str:
+        told = "" if self.scale is None else f", ratings from {self.scale[0]:g} to {self.scale[1]:g}"
+        lines = [f"{self.file}: {self.rows} rows, {self.broken} of them broken and left out{told}"]
+        lines += [f"  line {line}: {wrong}" for line, wrong in self.first]
+        more = self.broken - len(self.first)
+        return "\n".join([*lines, f"  and {more} more"] if more else lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +64,9 @@ class Ratings:
     """0.5 .. 5."""
     timestamp: Ints
     """Seconds since 1970, UTC."""
-    user_key: Ints
+    user_key: Keys
     """The data set's own id of each user."""
-    item_key: Ints
+    item_key: Keys
     """The data set's own id of each item."""
     title: tuple[str, ...]
     genres: tuple[tuple[str, ...], ...]
@@ -53,6 +79,12 @@ class Ratings:
     """"M" or "F", of each user."""
     occupation: tuple[str, ...] | None = None
     """Of each user."""
+    segment: tuple[str, ...] | None = None
+    """Of each user, in place of the age band."""
+    price: Floats | None = None
+    """Of each item, above 0; None where the data set has none."""
+    reading: Reading | None = None
+    """What was left out of somebody's own file."""
 
     def __len__(self) -> int:
         return len(self.user_id)
@@ -102,22 +134,24 @@ def observed(ratings: Ratings, *, seed: int) -> Observed:
     """The ratings with public features of items and users, as `calibrate` takes them.
 
     An item's category is its first genre and its brand the decade of its release; a user's segment is the age band
-    and the region the occupation. Ratings know no prices: they are drawn, the same for an item whatever else is there.
+    and the region the occupation. Where ratings know no prices they are drawn, the same for an item whatever else is
+    there; margins always are.
     """
     n = ratings.n_items
     luck = uniforms(seed, "prices", rows=np.arange(n), n=2)
     categories = [next((g for g in genres if g != UNKNOWN), UNKNOWN) for genres in ratings.genres]
     brands = [f"{year // 10 * 10}s" if year else UNKNOWN for year in ratings.year]
     bands = [UNKNOWN] * ratings.n_users if ratings.age is None else [age_band(int(age)) for age in ratings.age]
+    segments = bands if ratings.segment is None else ratings.segment
     catalogue = Catalogue(
         name=ratings.title,
         category=codes_of(categories),
         brand=codes_of(brands),
-        price=np.round(5 + 15 * luck[:, 0], 2),
+        price=np.round(5 + 15 * luck[:, 0], 2) if ratings.price is None else ratings.price,
         margin=np.round(0.15 + 0.35 * luck[:, 1], 3),
         launch_day=np.full(n, int(ratings.day.min(initial=-1))),
     )
-    shoppers = Shoppers(segment=codes_of(bands), region=codes_of(ratings.occupation or [UNKNOWN] * ratings.n_users))
+    shoppers = Shoppers(segment=codes_of(segments), region=codes_of(ratings.occupation or [UNKNOWN] * ratings.n_users))
     order = np.lexsort((ratings.timestamp, ratings.user_id))
     return Observed(
         name=ratings.name,
@@ -207,4 +241,6 @@ def sample(ratings: Ratings, n_users: int, n_items: int | None = None, *, seed: 
         age=None if ratings.age is None else ratings.age[users],
         gender=None if ratings.gender is None else tuple(ratings.gender[user] for user in users),
         occupation=None if ratings.occupation is None else tuple(ratings.occupation[user] for user in users),
+        segment=None if ratings.segment is None else tuple(ratings.segment[user] for user in users),
+        price=None if ratings.price is None else ratings.price[items],
     )

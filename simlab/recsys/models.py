@@ -109,11 +109,14 @@ class FactorModel:
         inside = user_id < len(self.known)
         return np.asarray(inside & self.known[np.where(inside, user_id, 0)])
 
+    def vectors(self, user_id: Ints) -> Floats:
+        """The vector of each user, zeros for those beyond the table: they count as average; shape (R, d)."""
+        inside = user_id < len(self.known)
+        return np.asarray(self.user_vector[np.where(inside, user_id, 0)] * inside[:, None])
+
     def scores(self, requests: Requests) -> Floats:
-        """The formula above, in double precision; shape (R, n_items). Unknown users count as average ones."""
-        inside = requests.user_id < len(self.known)
-        vector = self.user_vector[np.where(inside, requests.user_id, 0)] * inside[:, None]
-        table: Floats = vector @ self.item_vector.T
+        """The formula above, in double precision; shape (R, n_items)."""
+        table: Floats = self.vectors(requests.user_id) @ self.item_vector.T
         table += self.item_bias
         return table
 

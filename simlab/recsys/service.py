@@ -8,16 +8,13 @@ import numpy as np
 
 from simlab.errors import ModelError
 from simlab.recsys.models import PopularityModel, RandomModel, Recommender
-from simlab.recsys.retrieval import top_n
+from simlab.recsys.retrieval import best_items
 from simlab.schema import SOURCES, Bools, Catalogue, Floats, Ints, Labels, Requests, Slates
 
 NO_MODEL = "none"
 
 FALLBACK = "fallback"
 """What rows of the fallback say instead of a model's version."""
-
-_SCORES = 1 << 18
-"""Scores made at once: two megabytes, so that they are ranked while they are in the cache, however many ask."""
 
 _MODEL, _FALLBACK = SOURCES.index("model"), SOURCES.index("fallback")
 
@@ -38,23 +35,26 @@ class Service:
         self._check(model, version)
         self._model, self.version = model, version
 
-    def recommend(self, requests: Requests) -> Slates:
+    def recommend(self, requests: Requests, available: Bools | None = None) -> Slates:
         """A slate for each request: the best of what is on sale, can be scored and is not excluded.
 
+        `available` (n_items,) says what can be delivered today, by default all that is on sale.
         A slate depends on its own request alone. Items launched after the model's training are not shown by it.
         Raises `ConfigError` where a slate is to hold more items than the model can offer.
         """
+        here = self.catalogue.on_sale(requests.day)
+        here = here if available is None else here & available
         known = self._model.knows(requests.user_id)
         if self.version == NO_MODEL:
             known = np.zeros(len(requests), dtype=bool)
         if known.all():
-            item_id, propensity = self._rank(self._model, requests)
+            item_id, propensity = self._rank(self._model, requests, here)
         else:
             item_id = np.empty((len(requests), requests.n), dtype=np.int64)
             propensity = np.empty(item_id.shape)
             for rows, model in ((np.flatnonzero(known), self._model), (np.flatnonzero(~known), self.fallback)):
                 if len(rows):
-                    item_id[rows], propensity[rows] = self._rank(model, requests.take(rows))
+                    item_id[rows], propensity[rows] = self._rank(model, requests.take(rows), here)
         return Slates(
             requests=requests,
             item_id=item_id,
@@ -69,15 +69,10 @@ class Service:
             remedy = f"the catalogue has {len(self.catalogue)} items: deploy a model trained on it"
             raise ModelError(f"items of {name}", model.n_items, remedy)
 
-    def _rank(self, model: Recommender, requests: Requests) -> tuple[Ints, Floats]:
+    def _rank(self, model: Recommender, requests: Requests, here: Bools) -> tuple[Ints, Floats]:
         """The items of each slate and their propensities."""
-        allowed: Bools = self.catalogue.on_sale(requests.day)[: model.n_items]
-        item_id = np.empty((len(requests), requests.n), dtype=np.int64)
-        size = max(1, _SCORES // model.n_items)
-        for first in range(0, len(requests), size):
-            rows = np.arange(first, min(first + size, len(requests)))
-            some = requests.take(rows)
-            item_id[rows] = top_n(model.scores(some), requests.n, allowed, some.exclude)
+        allowed = here[: model.n_items]
+        item_id = best_items(model, requests, allowed)
         if not isinstance(model, RandomModel):
             return item_id, np.ones(item_id.shape)  # the ranking is certain
         pairs = np.unique(requests.exclude, axis=0)

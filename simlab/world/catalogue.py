@@ -8,9 +8,10 @@ from collections import Counter
 import numpy as np
 from scipy.special import ndtri
 
-from simlab.schema import Catalogue, Floats, Ints, Labels
+from simlab.schema import NEVER, Catalogue, Floats, Ints, Labels
 from simlab.streams import stream, uniforms
-from simlab.world.truth import ItemTruth, WorldConfig
+from simlab.world.config import WorldConfig
+from simlab.world.truth import ItemTruth
 
 GOODS: dict[str, tuple[float, tuple[str, ...]]] = {
     "teething": (9, ("giraffe chew toy", "cooling ring", "wooden rattle", "silicone beads", "chew mitten")),
@@ -44,6 +45,12 @@ STYLES = ("", "mint", "oak", "sunny", "striped", "classic", "large", "small", "r
 CATEGORY_SHARE = 0.5
 """Share of the variance of an item's vector that it has in common with its category."""
 
+ODD = 3.0
+"""Standard deviation of the match with an odd vector: so large that its sine turns over several times."""
+
+PRICE_SPREAD = 0.35
+"""Standard deviation of the logarithm of prices within a category."""
+
 
 def launch_days(config: WorldConfig, horizon: int) -> Ints:
     """First day on sale of all items launched before day `horizon`, rising; the old ones open with the history."""
@@ -54,6 +61,16 @@ def launch_days(config: WorldConfig, horizon: int) -> Ints:
     later = np.repeat(np.arange(7, max(horizon, 7), 7), weekly)
     old = np.full(config.n_items - young, -config.history_days, dtype=np.int64)
     return np.concatenate([old, before, later])
+
+
+def retire_days(config: WorldConfig, launch_day: Ints) -> Ints:
+    """First day on which each item is gone for good: a week after its launch at the earliest, then by geometric law."""
+    mean = config.change.lifetime_days
+    if mean == 0:
+        return np.full(len(launch_day), NEVER, dtype=np.int64)
+    luck = uniforms(config.seed, "lifetimes", rows=np.arange(len(launch_day)), n=1)[:, 0]
+    more = np.floor(np.log1p(-luck) / np.log1p(-1 / max(mean - 6, 1.001)))
+    return np.asarray(launch_day + 7 + np.minimum(more, 1e6).astype(np.int64))
 
 
 def _names(goods: Ints, category: Ints) -> tuple[str, ...]:
@@ -67,6 +84,13 @@ def _names(goods: Ints, category: Ints) -> tuple[str, ...]:
         style = STYLES[turn] if turn < len(STYLES) else f"no. {turn + 1}"
         names.append(f"{noun}, {style}" if style else noun)
     return tuple(name[0].upper() + name[1:] for name in names)
+
+
+def ranks(seed: int, n: int) -> Floats:
+    """Base-2 logarithm of a random rank 1 .. 256 of each of `n` items, less its mean; shape (n,)."""
+    luck = uniforms(seed, "ranks", rows=np.arange(n), n=1)[:, 0]
+    scale = np.log2(np.arange(1, 257))
+    return np.asarray(scale[(luck * 256).astype(np.int64)] - scale.mean())
 
 
 def make_items(config: WorldConfig, horizon: int) -> tuple[Catalogue, ItemTruth]:
@@ -86,13 +110,18 @@ def make_items(config: WorldConfig, horizon: int) -> tuple[Catalogue, ItemTruth]
         name=_names(goods, category),
         category=Labels(codes=category, names=tuple(GOODS)),
         brand=Labels(codes=brand, names=BRANDS),
-        price=np.round(usual[category] * np.exp(0.35 * price_index), 2),
+        price=np.round(usual[category] * np.exp(PRICE_SPREAD * price_index), 2),
         margin=np.round(0.15 + 0.35 * luck[:, 4], 3),
         launch_day=launch_day,
+        retire_day=retire_days(config, launch_day),
     )
+    odd = ndtri(uniforms(config.seed, "odd vectors", rows=np.arange(n), n=n_dims if config.fuss > 0 else 0))
     truth = ItemTruth(
         vector=vector * (config.taste_scale / np.sqrt(n_dims)),
-        quality=config.quality_sd * ndtri(luck[:, 5]),
+        odd=odd * (ODD / np.sqrt(n_dims)),
+        quality=config.quality_sd * ndtri(luck[:, 5]) - config.tail * ranks(config.seed, n),
         price_index=price_index,
+        season_peak=stream(config.seed, "seasons").random(len(GOODS)),
+        companion=np.roll(np.arange(len(GOODS)), 1 + int(stream(config.seed, "companions").integers(len(GOODS) - 1))),
     )
     return catalogue, truth

@@ -1,43 +1,59 @@
-"""How truth moves from one day to the next. Pure functions of (world, state); luck by the shopper's row.
+"""How truth moves from one day to the next: `step` applies small parts in turn, each a pure function.
 
-Tastes drift as an Ornstein-Uhlenbeck process seen daily, so that the crowd looks the same on every day while each
-shopper wanders:
+    part(world, state, happened) -> state          `state` carries the number of the new day already
 
-    taste(t+1) = home + rho (taste(t) - home) + drift * spread * normal
-
-with rho = sqrt(1 - drift^2), so that `drift` is the standard deviation of one day's step in units of `spread`.
-Source: Uhlenbeck and Ornstein, Phys. Rev. 1930.
+Luck comes by the shopper's or the item's row, so a part of a world moves as it does within the whole. `happened` is
+what shoppers did on the day before. Where a part's rate is 0 it returns the state as it is. Parts of anyone's own can
+be passed to `step`, beside these or in their place.
 """
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
-from scipy.special import ndtri
 
-from simlab.streams import uniforms
-from simlab.world.truth import State, World
-
-
-def start(world: World) -> State:
-    """The state on the first day of history."""
-    return State(day=-world.config.history_days, taste=world.people.taste)
+from simlab.schema import Outcomes, Slates
+from simlab.world.assortment import fashions, prices, stock
+from simlab.world.loyalty import loyalty
+from simlab.world.memory import bore, recover, want
+from simlab.world.tastes import drift, influence, shift
+from simlab.world.truth import Happened, State, World
 
 
-def step(world: World, state: State) -> State:
-    """The state on the next day."""
-    day, drift = state.day + 1, world.config.drift
-    if drift == 0:
-        return replace(state, day=day)
-    n_users, n_dims = state.taste.shape
-    noise = ndtri(uniforms(world.config.seed, "drift", day, rows=np.arange(n_users), n=n_dims))
-    home = world.people.home
-    taste = home + np.sqrt(1 - drift**2) * (state.taste - home) + drift * world.people.spread * noise
-    return State(day=day, taste=taste)
+class Part(Protocol):
+    """One way in which truth moves."""
+
+    def __call__(self, world: World, state: State, happened: Happened, /) -> State:
+        """The state after this part's change."""
 
 
-def state_on(world: World, day: int) -> State:
-    """The state on `day`, stepped from the start; tastes do not depend on what was shown."""
-    state = start(world)
-    while state.day < day:
-        state = step(world, state)
+PARTS: tuple[Part, ...] = (drift, shift, influence, recover, bore, want, loyalty, fashions, prices, stock)
+
+
+def happened(world: World, slates: Slates, outcomes: Outcomes) -> Happened:
+    """What a day's slates came to, in the order of request_id, whatever the order of `slates`."""
+    order = np.argsort(slates.requests.request_id, kind="stable")
+    units, n_items = outcomes.clicks.units, len(world.catalogue)
+    return Happened(
+        user_id=slates.requests.user_id[order],
+        item_id=slates.item_id[order],
+        examined=outcomes.examined[order],
+        clicked=outcomes.clicked[order],
+        sold=np.bincount(slates.item_id.ravel()[outcomes.clicks.place], weights=units, minlength=n_items),
+    )
+
+
+def nothing(world: World) -> Happened:
+    """A day on which nobody came."""
+    nobody, places = np.empty(0, dtype=np.int64), np.empty((0, 1), dtype=np.bool_)
+    items, sold = np.empty((0, 1), dtype=np.int64), np.zeros(len(world.catalogue))
+    return Happened(user_id=nobody, item_id=items, examined=places, clicked=places, sold=sold)
+
+
+def step(world: World, state: State, happened: Happened | None = None, parts: tuple[Part, ...] = PARTS) -> State:
+    """The state on the next day; `happened` is what shoppers did on the day of `state`, by default nothing."""
+    happened = nothing(world) if happened is None else happened
+    state = replace(state, day=state.day + 1)
+    for part in parts:
+        state = part(world, state, happened)
     return state

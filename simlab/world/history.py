@@ -8,17 +8,37 @@ without replacement with chances in proportion to
 so every item can be shown, and the probability of what was shown is known and logged.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from simlab.schema import SOURCES, Floats, Labels, Outcomes, Requests, Slates, to_impressions
+from simlab.schema import (
+    NO_ITEM,
+    SOURCES,
+    Bools,
+    Floats,
+    History,
+    Labels,
+    Outcomes,
+    Requests,
+    Slates,
+    join_outcomes,
+    join_slates,
+    to_feedback,
+    to_impressions,
+)
 from simlab.streams import uniforms
-from simlab.world.dynamics import start, step
+from simlab.world.dynamics import happened, step
 from simlab.world.response import luck_of, respond
-from simlab.world.truth import State, World, preferences
-from simlab.world.users import visits
+from simlab.world.truth import State, World, available, preferences
+from simlab.world.users import next_page, visits
+
+Policy = Callable[[Requests], Slates]
+"""Makes a slate for each request."""
 
 POLICY = "noisy-popularity"
 POSITIONS = 10
@@ -30,19 +50,25 @@ def plackett_luce(weight: Floats, requests: Requests, *, luck: Floats) -> Slates
     The n smallest of independent exponential times with rates `weight` come in Plackett-Luce order (Luce 1959), and
 
         propensity at p = weight of the item at p / (weight of all items - weight of the items above)
+
+    Items of weight 0, and those excluded, are never drawn; where none is left the place is empty.
     """
-    n = min(requests.n, len(weight))
-    times = -np.log1p(-luck) / weight
+    n_rows, n = len(requests), min(requests.n, len(weight))
+    rates = np.broadcast_to(weight, luck.shape)
+    if len(requests.exclude):
+        rates = rates.copy()
+        rates[requests.exclude[:, 0], requests.exclude[:, 1]] = 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.where(rates > 0, -np.log1p(-luck) / rates, np.inf)
     first = np.argpartition(times, n - 1, axis=1)[:, :n]
     order = np.argsort(np.take_along_axis(times, first, axis=1), axis=1, kind="stable")
     item_id = np.take_along_axis(first, order, axis=1)
-    shown = weight[item_id]
-    left = weight.sum() - np.cumsum(shown, axis=1) + shown
-    n_rows = len(requests)
+    shown = np.take_along_axis(rates, item_id, axis=1)
+    left = rates.sum(axis=1, keepdims=True) - np.cumsum(shown, axis=1) + shown
     return Slates(
         requests=requests,
-        item_id=item_id,
-        propensity=shown / left,
+        item_id=np.where(shown > 0, item_id, NO_ITEM),
+        propensity=np.divide(shown, left, out=np.ones(shown.shape), where=shown > 0),
         source=np.full((n_rows, n), SOURCES.index("history"), dtype=np.int64),
         model_version=Labels.constant(POLICY, n_rows),
         arm=Labels.constant("history", n_rows),
@@ -51,33 +77,49 @@ def plackett_luce(weight: Floats, requests: Requests, *, luck: Floats) -> Slates
 
 def answer(world: World, state: State, slates: Slates) -> Outcomes:
     """What the shoppers of `world` do with slates shown on the day of `state`."""
-    requests, n = slates.requests, slates.item_id.shape[1]
-    luck = luck_of(world.config.seed, requests.day, requests.user_id, requests.visit, n)
-    return respond(preferences(world, state, slates), world.config.response, day=requests.day, luck=luck)
+    asked, n = slates.requests, slates.item_id.shape[1]
+    rows = world.rows[asked.user_id]
+    luck = luck_of(world.config, asked, rows, n)
+    return respond(preferences(world, state, slates), world.config.response, day=asked.day, luck=luck)
 
 
-def _days(world: World) -> Iterator[pa.Table]:
-    seed, catalogue = world.config.seed, world.catalogue
+def serve(world: World, state: State, requests: Requests, show: Policy) -> tuple[Slates, Outcomes]:
+    """A day's slates, as `show` makes them, and the answers; shoppers turn pages until they have seen enough."""
+    slates, outcomes = [], []
+    while not slates or len(requests):
+        slates.append(show(requests))
+        outcomes.append(answer(world, state, slates[-1]))
+        requests = next_page(world, slates[-1])
+    return join_slates(slates), join_outcomes(outcomes)
+
+
+def _shown_by(world: World, weight: Floats, requests: Requests) -> Slates:
+    luck = np.empty((len(requests), len(weight)))
+    for visit, page in {*zip(requests.visit.tolist(), requests.page.tolist(), strict=True)}:
+        rows = np.flatnonzero((requests.visit == visit) & (requests.page == page))
+        name = ("history", world.config.luck, requests.day, visit, page)
+        luck[rows] = uniforms(world.config.seed, *name, rows=world.rows[requests.user_id[rows]], n=len(weight))
+    return plackett_luce(weight, requests, luck=luck)
+
+
+def make_history(world: World) -> tuple[World, History]:
+    """`world` as it stands on day 0, and what was shown on the days before, with all that comes of it in the end."""
+    catalogue, state = world.catalogue, world.state
     clicks = np.zeros(len(catalogue))
     weight = np.sqrt(clicks + 1)
-    state = start(world)
+    shown: list[pa.Table] = []
+    told: list[pa.Table] = []
     while state.day < 0:
         if state.day % 7 == 0:
             weight = np.sqrt(clicks + 1)
-        n_items = int(catalogue.on_sale(state.day).sum())
-        requests = visits(world, state.day, min(POSITIONS, n_items))
-        luck = np.empty((len(requests), n_items))
-        for number in np.unique(requests.visit):
-            rows = np.flatnonzero(requests.visit == number)
-            name = ("history", state.day, int(number))
-            luck[rows] = uniforms(seed, *name, rows=requests.user_id[rows], n=n_items)
-        slates = plackett_luce(weight[:n_items], requests, luck=luck)
-        outcomes = answer(world, state, slates)
+        n_items = int(np.count_nonzero(catalogue.launch_day <= state.day))
+        here: Bools = available(world, state)[:n_items]
+        requests = visits(world, state.day, min(POSITIONS, n_items), state)
+        slates, outcomes = serve(world, state, requests, partial(_shown_by, world, weight[:n_items] * here))
         clicks += np.bincount(slates.item_id[outcomes.clicked], minlength=len(clicks))
-        yield to_impressions(slates, outcomes)
-        state = step(world, state)
-
-
-def make_history(world: World) -> pa.Table:
-    """IMPRESSIONS of the days -history_days .. -1, with what came of them in the end, purchases after day -1 too."""
-    return pa.concat_tables(_days(world)).combine_chunks().unify_dictionaries()
+        shown.append(to_impressions(slates, outcomes))
+        told.append(to_feedback(slates, outcomes, state.price))
+        state = step(world, state, happened(world, slates, outcomes))
+    impressions, feedback = (pa.concat_tables(parts).combine_chunks().unify_dictionaries() for parts in (shown, told))
+    order = pc.sort_indices(feedback, [("day", "ascending"), ("impression_id", "ascending"), ("kind", "ascending")])
+    return replace(world, state=state), History(impressions=impressions, feedback=feedback.take(order))

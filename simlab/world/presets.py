@@ -3,9 +3,7 @@
 from dataclasses import asdict
 
 from simlab.settings import choose, from_dict
-from simlab.world.catalogue import make_items
-from simlab.world.truth import World, WorldConfig
-from simlab.world.users import make_people
+from simlab.world.config import WorldConfig
 
 PRESETS: dict[str, WorldConfig] = {
     "shop": WorldConfig(name="shop"),
@@ -21,10 +19,3 @@ def preset(name: str, **changes: object) -> WorldConfig:
     200
     """
     return from_dict(WorldConfig, {**asdict(choose("preset", name, PRESETS)), **changes})
-
-
-def make_world(config: WorldConfig, horizon: int) -> World:
-    """The world of `config`, with all that is launched before day `horizon`."""
-    catalogue, items = make_items(config, horizon)
-    shoppers, people = make_people(config)
-    return World(config=config, catalogue=catalogue, shoppers=shoppers, items=items, people=people)

@@ -1,146 +1,234 @@
 """A world: everything that is true about a shop and its shoppers, of which the company sees only the public part.
 
-    utility of item i for user u on day t  =  taste_u(t) . vector_i + quality_i - price_sensitivity_u * price_index_i
+    utility of item i for user u on day t  =  taste_u(t) . vector_i + quality_i + season_c(t) + fashion_c(t)
+                                              - price_sensitivity_u * price_index_i(t) - boredom_uc(t) - boredom_ui(t)
 
-`World` never changes; what moves from day to day is the `State`, made by `dynamics`. A world can be written to one
-file and read back, so that a run can be examined where its data set is not at hand.
+with c the category of i; and in worlds that no factor model can represent
+
+    + fuss * sin(taste_u . odd_i) - budget * max(0, log price_i(t) - log budget_u) + complements * [c goes with c_u(t)]
+
+where c_u is the category of the shopper's last click. A `World` never changes; what moves from day to day is its
+`State`, made by `dynamics`. Why one compiled loop: sampler and oracle take utilities from the same lines.
 """
 
-import io
-import json
-import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, get_type_hints
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from simlab.errors import ConfigError, DataError
-from simlab.schema import Catalogue, Floats, Ints, Labels, Shoppers, Slates
-from simlab.settings import check_types, from_dict, require
-from simlab.world.response import Preferences, ResponseConfig
+from simlab.compiled import compiled
+from simlab.schema import Bools, Catalogue, Floats, Ints, Shoppers, Slates
+from simlab.settings import require
+from simlab.world.config import WorldConfig
+from simlab.world.response import Preferences
 
-WEEK = (0.80, 0.85, 0.90, 1.00, 1.15, 1.25, 1.05)
-"""Visits by weekday, relative to the mean: Saturday (day 5 of a week) is the busiest."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorldConfig:
-    """Size and character of a world."""
-
-    name: str = "shop"
-    """What the world is called in tables and figures."""
-    seed: int = 0
-    """Everything hidden and public is drawn from this, and the shoppers' luck too."""
-    n_users: int = 2000
-    """Shoppers."""
-    n_items: int = 500
-    """Items on sale on day 0."""
-    n_dims: int = 8
-    """Hidden dimensions of taste."""
-    history_days: int = 90
-    """Days of history before day 0, at least 1."""
-    new_items_per_week: int = 5
-    """Items launched on day 0 and every seventh day before and after; 0 for none."""
-    taste_scale: float = 2.4
-    """How strongly clicks follow taste: standard deviation of the taste term of utility, from 0 up."""
-    segment_share: float = 0.36
-    """Share of the variance of taste that shoppers of one segment have in common, in [0, 1]."""
-    quality_sd: float = 0.5
-    """Standard deviation of what everybody likes about an item."""
-    price_sensitivity: float = 0.3
-    """Mean loss of utility for a price one standard deviation above its category's."""
-    drift: float = 0.12
-    """Daily step of a shopper's own taste, as a share of its standard deviation, in [0, 1). 0 is no drift."""
-    visits_per_day: float = 0.34
-    """Mean visits of a shopper a day; shoppers differ (gamma, shape 1.2)."""
-    response: ResponseConfig = field(default_factory=ResponseConfig)
-    """How shoppers look, click, buy and rate."""
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        for name, most in (("n_users", 10**8), ("n_items", 10**6), ("n_dims", 1000), ("history_days", 10_000)):
-            fits = 1 <= getattr(self, name) <= most
-            require(name, getattr(self, name), fits, f"give a whole number from 1 to {most}")
-        for name in ("seed", "new_items_per_week", "taste_scale", "quality_sd", "price_sensitivity"):
-            require(name, getattr(self, name), getattr(self, name) >= 0, "give a number from 0 up")
-        require("segment_share", self.segment_share, 0 <= self.segment_share <= 1, "give a share in [0, 1]")
-        require("drift", self.drift, 0 <= self.drift < 1, "give a share in [0, 1)")
-        require("visits_per_day", self.visits_per_day, 0 < self.visits_per_day <= 3, "give a number in (0, 3]")
-
+Small = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class ItemTruth:
-    """What is true of the items; arrays with one row an item."""
+    """What is true of the items; arrays with one row an item, or one a category."""
 
     vector: Floats
     """Shape (n_items, n_dims)."""
+    odd: Floats
+    """The vectors of fussy taste; shape (n_items, n_dims), or (n_items, 0) where there is none."""
     quality: Floats
     price_index: Floats
-    """Log price in standard deviations from its category's mean."""
+    """Log list price in standard deviations from its category's mean."""
+    season_peak: Floats
+    """When a category is wanted most, as a share of the year; shape (n_categories,)."""
+    companion: Ints
+    """The category that goes with each; shape (n_categories,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeopleTruth:
-    """What is true of the shoppers; arrays with one row a user."""
+    """What is true of the shoppers for good; arrays with one row a user."""
 
-    taste: Floats
-    """On the first day of history; shape (n_users, n_dims)."""
-    home: Floats
-    """The taste that a shopper drifts around; shape (n_users, n_dims)."""
     spread: Floats
     """Standard deviation of a shopper's own taste around home, in each dimension; shape (n_dims,)."""
     activity: Floats
     """Mean visits a day."""
     price_sensitivity: Floats
     patience: Floats
-    """Probability of looking at the next position, in (0, 1]."""
+    """Probability of looking at the next position, in [0, 1]."""
+    way: Ints
+    """How they choose; index into simlab.world.response.WAYS."""
+    log_budget: Floats
+    """Logarithm of the euros that they can spend on one item without pain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What is true on one day only; arrays with no columns where a behaviour is absent."""
+
+    day: int
+    taste: Floats
+    """Shape (n_users, n_dims)."""
+    home: Floats
+    """The taste that a shopper drifts around; shape (n_users, n_dims)."""
+    present: Bools
+    """Who has not left for good; shape (n_users,)."""
+    satisfaction: Floats
+    """Share of recent slates with a click, 1/2 at first; shape (n_users,)."""
+    boredom: Small
+    """Utility that categories have lost; shape (n_users, n_categories)."""
+    seen_item: npt.NDArray[np.int32]
+    """Items remembered; shape (n_users, 16)."""
+    seen_level: Small
+    """Utility that they have lost; shape (n_users, 16)."""
+    wanted: Ints
+    """The category that goes with the one clicked last; shape (n_users, 1)."""
+    fashion: Floats
+    """Shape (n_categories,)."""
+    price: Floats
+    """Euros; shape (n_items,)."""
+    price_index: Floats
+    """As of today; shape (n_items,)."""
+    stock: Floats
+    """Units left, infinite where there is no limit; shape (n_items,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What is true, from the first day of history to the last that will be simulated."""
+    """What is true, to the last day that will be simulated; `state` is where it stands."""
 
     config: WorldConfig
     catalogue: Catalogue
     shoppers: Shoppers
     items: ItemTruth
     people: PeopleTruth
+    state: State
+    rows: Ints
+    """Each shopper's row in the tables of luck: 0 .. n_users - 1 in a whole world, fewer in a part of one."""
 
     def __post_init__(self) -> None:
         n_items, n_users = len(self.catalogue), len(self.shoppers)
         of_items = (self.items.vector, self.items.quality, self.items.price_index, self.catalogue.price)
-        of_people = (self.people.taste, self.people.home, self.people.activity, self.people.patience)
+        of_people = (self.state.taste, self.state.home, self.people.activity, self.people.patience, self.rows)
         fits = all(len(part) == n_items for part in of_items) and all(len(part) == n_users for part in of_people)
         require("world", f"{n_users} shoppers, {n_items} items", fits, "give every part a row for each of them")
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
-    """What is true on one day only."""
+class Happened:
+    """What shoppers did on a day; R slates of n places, each shopper's in the order of time."""
 
-    day: int
+    user_id: Ints
+    """Shape (R,)."""
+    item_id: Ints
+    """Shape (R, n)."""
+    examined: Bools
+    """Shape (R, n)."""
+    clicked: Bools
+    """Shape (R, n)."""
+    sold: Floats
+    """Units of each item that were bought, of all shoppers also where these are a part; shape (n_items,)."""
+
+
+class _Tables(NamedTuple):
+    """What the compiled loop reads."""
+
     taste: Floats
-    """Shape (n_users, n_dims)."""
+    vector: Floats
+    odd: Floats
+    appeal: Floats
+    sensitivity: Floats
+    price_index: Floats
+    category: Ints
+    boredom: Small
+    seen_item: npt.NDArray[np.int32]
+    seen_level: Small
+    wanted: Ints
+    log_budget: Floats
+    log_price: Floats
+    rates: tuple[float, float, float]
+
+
+def season(world: World, day: int) -> Floats:
+    """What the time of the year adds to the utility of each category; shape (n_categories,)."""
+    phase = day / world.config.rhythm.year_days - world.items.season_peak
+    return np.asarray(world.config.change.season * np.cos(2 * np.pi * phase))
+
+
+def _tables(world: World, state: State) -> _Tables:
+    config, items, people, category = world.config, world.items, world.people, world.catalogue.category.codes
+    return _Tables(
+        taste=state.taste,
+        vector=items.vector,
+        odd=items.odd,
+        appeal=items.quality + (season(world, state.day) + state.fashion)[category],
+        sensitivity=people.price_sensitivity,
+        price_index=state.price_index,
+        category=category,
+        boredom=state.boredom,
+        seen_item=state.seen_item,
+        seen_level=state.seen_level,
+        wanted=state.wanted,
+        log_budget=people.log_budget,
+        log_price=np.log(state.price),
+        rates=(config.fuss, config.budget, config.complements),
+    )
+
+
+@compiled
+def _extras(tables: _Tables, user: int, item: int) -> float:
+    """The terms that most worlds do without."""
+    fuss, budget, complements = tables.rates
+    value, category = 0.0, tables.category[item]
+    if tables.boredom.shape[1] > 0:
+        value -= tables.boredom[user, category]
+    for k in range(tables.seen_item.shape[1]):
+        if tables.seen_item[user, k] == item:
+            value -= tables.seen_level[user, k]
+    if tables.odd.shape[1] > 0:
+        match = 0.0
+        for d in range(tables.odd.shape[1]):
+            match += tables.taste[user, d] * tables.odd[item, d]
+        value += fuss * np.sin(match)
+    if budget > 0:
+        value -= budget * max(0.0, tables.log_price[item] - tables.log_budget[user])
+    if tables.wanted.shape[1] > 0 and tables.wanted[user, 0] == category:
+        value += complements
+    return value
+
+
+@compiled
+def _utility(tables: _Tables, user_id: Ints, item_id: Ints, plain: bool) -> Floats:
+    n_rows, n = item_id.shape
+    n_dims = tables.vector.shape[1]
+    value = np.zeros((n_rows, n))
+    for row in range(n_rows):
+        user = user_id[row]
+        for place in range(n):
+            item = item_id[row, place]
+            if item < 0:
+                continue
+            match = 0.0
+            for d in range(n_dims):
+                match += tables.taste[user, d] * tables.vector[item, d]
+            match += tables.appeal[item] - tables.sensitivity[user] * tables.price_index[item]
+            if not plain:
+                match += _extras(tables, user, item)
+            value[row, place] = match
+    return value
+
+
+def _is_plain(world: World, state: State) -> bool:
+    columns = (state.boredom, state.seen_item, state.wanted, world.items.odd)
+    return world.config.budget == 0 and all(part.shape[1] == 0 for part in columns)
 
 
 def utility(world: World, state: State, user_id: Ints, item_id: Ints) -> Floats:
-    """Utility of the items `item_id` (R, n) for the users `user_id` (R,); shape (R, n), without meaning at NO_ITEM."""
-    items, people = world.items, world.people
-    # einsum, not BLAS: the last digit must not depend on the processor or on threads.
-    match = np.einsum("rd,rnd->rn", state.taste[user_id], items.vector[item_id])
-    value: Floats = match + items.quality[item_id]
-    value -= people.price_sensitivity[user_id][:, None] * items.price_index[item_id]
-    return value
+    """Utility of the items `item_id` (R, n) for the users `user_id` (R,); shape (R, n), 0 at NO_ITEM."""
+    return _utility(_tables(world, state), user_id, item_id, _is_plain(world, state))
 
 
 def utility_of_all(world: World, state: State, user_id: Ints, n_items: int) -> Floats:
     """Utility of the first `n_items` items for the users `user_id` (R,); shape (R, n_items)."""
-    items, people = world.items, world.people
-    match: Floats = state.taste[user_id] @ items.vector[:n_items].T
-    match += items.quality[:n_items]
-    match -= np.outer(people.price_sensitivity[user_id], items.price_index[:n_items])
-    return match
+    everything = np.broadcast_to(np.arange(n_items), (len(user_id), n_items))
+    return utility(world, state, user_id, everything)
 
 
 def preferences(world: World, state: State, slates: Slates) -> Preferences:
@@ -150,60 +238,11 @@ def preferences(world: World, state: State, slates: Slates) -> Preferences:
         utility=utility(world, state, user_id, slates.item_id),
         patience=world.people.patience[user_id],
         shown=slates.shown,
+        way=world.people.way[user_id],
+        latency_ms=slates.latency_ms,
     )
 
 
-def _flatten(value: Any, path: str, arrays: dict[str, Any], words: dict[str, Any]) -> None:
-    for f in fields(value):
-        part, name = getattr(value, f.name), f"{path}{f.name}"
-        if isinstance(part, np.ndarray):
-            arrays[name] = part
-        elif is_dataclass(part) and not isinstance(part, WorldConfig):
-            _flatten(part, f"{name}.", arrays, words)
-        else:
-            words[name] = asdict(part) if isinstance(part, WorldConfig) else part
-
-
-def _unflatten(cls: type[Any], path: str, arrays: Mapping[str, Any], words: Mapping[str, Any]) -> Any:
-    parts: dict[str, Any] = {}
-    for name, kind in get_type_hints(cls).items():
-        full = f"{path}{name}"
-        if kind is WorldConfig:
-            parts[name] = from_dict(WorldConfig, words[full])
-        elif kind in (Catalogue, Shoppers, ItemTruth, PeopleTruth, Labels):
-            parts[name] = _unflatten(kind, f"{full}.", arrays, words)
-        else:
-            parts[name] = arrays[full] if full in arrays else tuple(words[full])
-    return cls(**parts)
-
-
-def to_bytes(world: World) -> bytes:
-    """The world as one file: arrays (npz) and words (JSON inside it); the same world gives the same bytes."""
-    arrays: dict[str, Any] = {}
-    words: dict[str, Any] = {}
-    _flatten(world, "", arrays, words)
-    buffer = io.BytesIO()
-    text = np.frombuffer(json.dumps(words, sort_keys=True).encode(), dtype=np.uint8)
-    np.savez(buffer, __words__=text, **arrays)
-    return buffer.getvalue()
-
-
-def from_bytes(data: bytes, where: str = "world file") -> World:
-    """The world of `to_bytes`. Raises `DataError` where the bytes are not one."""
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        words = json.loads(arrays.pop("__words__").tobytes())
-        world: World = _unflatten(World, "", arrays, words)
-    except (
-        ConfigError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise DataError(where, str(error), "it is not a whole world file: make it again") from error
-    return world
+def available(world: World, state: State) -> Bools:
+    """Which items can be shown today: on sale, and in stock; shape (n_items,). Everybody can see that."""
+    return np.asarray(world.catalogue.on_sale(state.day) & (state.stock > 0))
