@@ -1,67 +1,80 @@
-"""How shoppers answer a slate: they look down it, click, buy (perhaps days later) and sometimes rate.
+"""How shoppers answer a slate. Every probability stands in closed form beside its sampler; the oracle uses the same.
 
-Every probability stands in closed form beside its sampler, and the oracle uses the same closed form.
+A shopper whose slate came after s seconds looks at it at all with P = exp(-impatience * s). An item of utility U that
+is looked at attracts with a = sigmoid(base + U). What happens then depends on the shopper's way to choose:
 
-    P(examined at p)         = patience ** p                              position-based (Richardson et al., WWW 2007)
-    P(clicked | examined)    = sigmoid(base + utility)
-    P(purchased | clicked)   = sigmoid(purchase_base + purchase_scale * utility)
-    P(delay = k days)        = q (1-q)^k for k < max_delay, the rest at max_delay
-    P(rated | purchased)     = rating_share
-    P(rating <= r | rated)   = Phi(cut_r - rating_scale * utility)        ordered probit
+    position    looks on with probability patience, click or not          Richardson et al., WWW 2007
+    cascade     looks on with probability patience unless clicked         Craswell et al., WSDM 2008
+    dependent   looks on with probability patience unless a click has satisfied, P = sigmoid(satisfied_base +
+                satisfied_scale * U)                                      Chapelle and Zhang, WWW 2009 (DBN)
+    logit       sees the whole slate and clicks one item or none          McFadden 1974
+                P(clicks i) = e_i / (1 + sum of e_j),  e = exp(base + U)
 
-Why: examination and attraction are separate causes, so that a learner can see position bias and then undo it.
+The first three are one walk down the slate, with P(satisfied | clicked) s = 0, 1 or that sigmoid:
+
+    P(looks at p + 1) = P(looks at p) * patience * (1 - a_p s_p)
+
+What follows a click stands in simlab.world.aftermath. Why one walk: shoppers of all ways stand side by side in one
+world, and a model of position bias that fits some of them is wrong about the others.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, ndtr, ndtri
+from scipy.special import expit
 
-from simlab.schema import NEVER, Bools, Floats, Ints, Outcomes
-from simlab.settings import check_types, require
+from simlab.compiled import compiled
+from simlab.schema import Bools, Floats, Ints, Outcomes, Requests
 from simlab.streams import uniforms
+from simlab.world.aftermath import after_clicks, purchase_chances, return_chances
+from simlab.world.config import ResponseConfig, WorldConfig
+
+WAYS = ("position", "cascade", "dependent", "logit")
+"""How shoppers choose; `PeopleTruth.way` is an index into these."""
+
+_CASCADE, _DEPENDENT, _LOGIT = 1, 2, 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResponseConfig:
-    """How shoppers look, click, buy and rate."""
+def _nothing() -> Floats:
+    return np.empty(0)
 
-    base: float = -5.0
-    """Log-odds of a click on an item of utility 0 that is looked at. Lower means fewer clicks."""
-    purchase_base: float = -1.5
-    """Log-odds of a purchase after a click on an item of utility 0."""
-    purchase_scale: float = 0.25
-    """How much more likely a purchase becomes with utility, from 0 up."""
-    same_day: float = 0.5
-    """q: probability that a purchase that has not come yet comes today, in (0, 1]."""
-    max_delay: int = 14
-    """Days after which a purchase comes at the latest."""
-    rating_share: float = 0.3
-    """Probability that a purchase is rated, in [0, 1]."""
-    rating_scale: float = 0.25
-    """How much ratings follow utility, from 0 up."""
-    rating_cuts: tuple[float, float, float, float] = (-1.0, -0.4, 0.3, 1.3)
-    """Where the rating changes from 1 to 2, 2 to 3, 3 to 4 and 4 to 5; rising."""
 
-    def __post_init__(self) -> None:
-        check_types(self)
-        for name in ("purchase_scale", "rating_scale"):
-            require(name, getattr(self, name), getattr(self, name) >= 0, "give a number from 0 up")
-        require("same_day", self.same_day, 0 < self.same_day <= 1, "give a probability in (0, 1]")
-        require("rating_share", self.rating_share, 0 <= self.rating_share <= 1, "give a probability in [0, 1]")
-        require("max_delay", self.max_delay, 0 <= self.max_delay <= 365, "give days from 0 to 365")
-        rising = all(low < high for low, high in pairwise(self.rating_cuts))
-        require("rating_cuts", self.rating_cuts, rising, "give four rising numbers")
+def _no_ways() -> Ints:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preferences:
-    """What decides the answer to slates: utilities (R, n), patience (R,), and where there is an item at all (R, n)."""
+    """What decides the answers to R slates of n places."""
 
     utility: Floats
+    """Shape (R, n)."""
     patience: Floats
+    """Shape (R,)."""
     shown: Bools
+    """Where there is an item at all; shape (R, n)."""
+    way: Ints = field(default_factory=_no_ways)
+    """Index into WAYS, shape (R,); by default all look by position."""
+    latency_ms: Floats = field(default_factory=_nothing)
+    """How long they waited, shape (R,); by default not at all."""
+
+    def __post_init__(self) -> None:
+        n_rows = len(self.patience)
+        if len(self.way) != n_rows:
+            object.__setattr__(self, "way", np.zeros(n_rows, dtype=np.int64))
+        if len(self.latency_ms) != n_rows:
+            object.__setattr__(self, "latency_ms", np.zeros(n_rows))
+
+    def take(self, rows: Ints | slice) -> "Preferences":
+        """Those of some slates."""
+        return Preferences(
+            utility=self.utility[rows],
+            patience=self.patience[rows],
+            shown=self.shown[rows],
+            way=self.way[rows],
+            latency_ms=self.latency_ms[rows],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,82 +84,134 @@ class Chances:
     examined: Floats
     clicked: Floats
     purchased: Floats
+    returned: Floats
 
 
-def examination(patience: Floats, n: int) -> Floats:
-    """P(examined) at each of `n` positions, top first; shape (R, n).
+def first_look(latency_ms: Floats, config: ResponseConfig) -> Floats:
+    """P(the slate is looked at at all) after a wait, any shape."""
+    return np.asarray(np.exp(-config.impatience * latency_ms / 1000))
 
-    >>> examination(np.array([0.5]), 3).tolist()
-    [[1.0, 0.5, 0.25]]
-    """
-    return np.asarray(patience[:, None] ** np.arange(n))
+
+def stops(utility: Floats, way: Ints, config: ResponseConfig) -> Floats:
+    """P(looks no further | clicked), by way; both of one shape. Those who see the whole slate have seen all: 0."""
+    satisfied = expit(config.satisfied_base + config.satisfied_scale * utility)
+    return np.where(way == _CASCADE, 1.0, np.where(way == _DEPENDENT, satisfied, 0.0))
 
 
 def chances(preferences: Preferences, config: ResponseConfig) -> Chances:
-    """The closed form of looks, clicks and purchases."""
-    utility, shown = preferences.utility, preferences.shown
-    examined = examination(preferences.patience, utility.shape[1]) * shown
-    clicked = examined * expit(config.base + utility)
-    purchased = clicked * expit(config.purchase_base + config.purchase_scale * utility)
-    return Chances(examined=examined, clicked=clicked, purchased=purchased)
-
-
-def delay_chances(config: ResponseConfig) -> Floats:
-    """P(delay = k days) for k = 0 .. max_delay, given a purchase; shape (max_delay + 1,).
-
-    >>> delay_chances(ResponseConfig(same_day=0.5, max_delay=2)).tolist()
-    [0.5, 0.25, 0.25]
-    """
-    k = np.arange(config.max_delay + 1)
-    mass = config.same_day * (1 - config.same_day) ** k
-    mass[-1] = (1 - config.same_day) ** config.max_delay
-    return np.asarray(mass)
-
-
-def rating_chances(utility: Floats, config: ResponseConfig) -> Floats:
-    """P(rating = 1 .. 5 | rated) for utilities of any shape (...); shape (..., 5)."""
-    below = ndtr(np.asarray(config.rating_cuts) - config.rating_scale * utility[..., None])
-    edges = np.concatenate([np.zeros((*utility.shape, 1)), below, np.ones((*utility.shape, 1))], axis=-1)
-    return np.asarray(np.diff(edges, axis=-1))
+    """The closed form of looks, clicks, purchases and returns."""
+    utility, shown, way = preferences.utility, preferences.shown, preferences.way
+    attracts = expit(config.base + utility) * shown
+    on = preferences.patience[:, None] * (1 - attracts * stops(utility, way[:, None], config))
+    looks = np.ones(utility.shape)
+    looks[:, 1:] = np.cumprod(on[:, :-1], axis=1)
+    chooses = way == _LOGIT
+    pull = np.exp(config.base + utility[chooses]) * shown[chooses]
+    looks[chooses] = 1
+    attracts[chooses] = pull / (1 + pull.sum(axis=1, keepdims=True))
+    examined = first_look(preferences.latency_ms, config)[:, None] * looks * shown
+    clicked = examined * attracts
+    purchased = clicked * purchase_chances(utility, config)
+    returned = purchased * return_chances(utility, config)
+    return Chances(examined=examined, clicked=clicked, purchased=purchased, returned=returned)
 
 
 def draws(n: int) -> int:
     """Uniforms that the answer to one slate of `n` positions uses."""
-    return 1 + 4 * n
+    return 1 + n
 
 
 def respond(preferences: Preferences, config: ResponseConfig, *, day: int, luck: Floats) -> Outcomes:
-    """The answer to slates shown on `day`, decided by `luck`: uniforms of shape (R, draws(n)), one row a request."""
-    n_rows, n = preferences.utility.shape
-    look, click, buy, delay, rate = np.split(luck, [1, 1 + n, 1 + 2 * n, 1 + 3 * n], axis=1)
-    examined = (look < examination(preferences.patience, n)) & preferences.shown
-    clicked = examined & (click < expit(config.base + preferences.utility))
-    purchased = np.zeros_like(clicked)
-    purchase_day = np.full((n_rows, n), NEVER, dtype=np.int64)
-    rating = np.zeros((n_rows, n), dtype=np.int64)
+    """The answer to slates shown on `day`, decided by `luck`: uniforms of shape (R, draws(n)), one row a request.
 
-    at = np.nonzero(clicked)  # few places are clicked: what follows is decided for those alone
-    utility = preferences.utility[at]
-    buys = buy[at] < expit(config.purchase_base + config.purchase_scale * utility)
-    at, utility = (at[0][buys], at[1][buys]), utility[buys]
-    purchased[at] = True
-    later = np.searchsorted(np.cumsum(delay_chances(config))[:-1], delay[at], side="right")
-    purchase_day[at] = day + later
-    share = config.rating_share
-    rates = rate[at] < share
-    noise = ndtri(
-        np.clip(rate[at][rates] / max(share, 1e-300), 1e-300, 1 - 1e-16)
-    )  # uniform again, given that it rates
-    rating[at[0][rates], at[1][rates]] = 1 + np.searchsorted(
-        np.asarray(config.rating_cuts), config.rating_scale * utility[rates] + noise, side="right"
+    The first uniform of a row says how far patience reaches, or what is chosen by logit; the others belong to the
+    places: whether the item attracts, and all that follows the click.
+    """
+    rows = _Rows(
+        utility=preferences.utility,
+        shown=preferences.shown,
+        way=preferences.way,
+        patience=preferences.patience,
+        glance=first_look(preferences.latency_ms, config),
+        luck=luck,
     )
-    return Outcomes(examined=examined, clicked=clicked, purchased=purchased, purchase_day=purchase_day, rating=rating)
+    examined, clicked = _answer(rows, (config.base, config.satisfied_base, config.satisfied_scale))
+    place = np.flatnonzero(clicked)
+    row, position = np.divmod(place, max(clicked.shape[1], 1))
+    clicks = after_clicks(place, preferences.utility[row, position], config, day=day, luck=luck[row, 1 + position])
+    return Outcomes(examined=examined, clicked=clicked, clicks=clicks)
 
 
-def luck_of(seed: int, day: int, user_id: Ints, visit: Ints, n: int) -> Floats:
-    """The luck of requests, by the row of the user and the number of the visit; shape (R, draws(n))."""
-    luck = np.empty((len(user_id), draws(n)))
-    for number in np.unique(visit):
-        rows = np.flatnonzero(visit == number)
-        luck[rows] = uniforms(seed, "response", day, int(number), rows=user_id[rows], n=draws(n))
+class _Rows(NamedTuple):
+    utility: Floats
+    shown: Bools
+    way: Ints
+    patience: Floats
+    glance: Floats
+    luck: Floats
+
+
+@compiled
+def _answer(rows: _Rows, rates: tuple[float, float, float]) -> tuple[Bools, Bools]:
+    """Looks and clicks of every row, top first."""
+    n_rows, n = rows.utility.shape
+    examined, clicked = np.zeros((n_rows, n), dtype=np.bool_), np.zeros((n_rows, n), dtype=np.bool_)
+    for row in range(n_rows):
+        if rows.way[row] == _LOGIT:
+            _choose(rows, row, rates[0], examined, clicked)
+        else:
+            _walk(rows, row, rates, examined, clicked)
+    return examined, clicked
+
+
+@compiled
+def _walk(rows: _Rows, row: int, rates: tuple[float, float, float], examined: Bools, clicked: Bools) -> None:
+    base, satisfied_base, satisfied_scale = rates
+    reach, luck, way = rows.glance[row], rows.luck[row], rows.way[row]
+    for place in range(rows.utility.shape[1]):
+        if luck[0] >= reach:
+            return
+        reach *= rows.patience[row]
+        if not rows.shown[row, place]:
+            continue
+        examined[row, place] = True
+        u = rows.utility[row, place]
+        attracts = 1 / (1 + np.exp(-base - u))
+        if luck[1 + place] >= attracts:
+            continue
+        clicked[row, place] = True
+        left = luck[1 + place] / attracts  # uniform again, given the click
+        if way == _CASCADE:
+            return
+        if way == _DEPENDENT and left < 1 / (1 + np.exp(-satisfied_base - satisfied_scale * u)):
+            return
+
+
+@compiled
+def _choose(rows: _Rows, row: int, base: float, examined: Bools, clicked: Bools) -> None:
+    luck, glance = rows.luck[row, 0], rows.glance[row]
+    if luck >= glance:
+        return
+    total = 1.0
+    for place in range(rows.utility.shape[1]):
+        if rows.shown[row, place]:
+            examined[row, place] = True
+            total += np.exp(base + rows.utility[row, place])
+    left = luck / glance * total - 1  # uniform again, given the look; the first part of it is "none"
+    for place in range(rows.utility.shape[1]):
+        if left < 0:
+            return
+        if rows.shown[row, place]:
+            left -= np.exp(base + rows.utility[row, place])
+            clicked[row, place] = left < 0
+
+
+def luck_of(config: WorldConfig, requests: Requests, rows: Ints, n: int) -> Floats:
+    """The luck of requests for `n` items: by the shoppers' `rows`, the day, visit and page; shape (R, draws(n))."""
+    luck = np.empty((len(requests), draws(n)))
+    turn = requests.visit * 16 + requests.page
+    for number in np.unique(turn).tolist():
+        at = np.flatnonzero(turn == number)
+        name = ("response", config.luck, requests.day, *divmod(number, 16))
+        luck[at] = uniforms(config.seed, *name, rows=rows[at], n=draws(n))
     return luck
