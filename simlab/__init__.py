@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from simlab.lab.oracle import Oracle
     from simlab.lab.run import Run, load_run
     from simlab.recsys.training import TrainingConfig
-    from simlab.world.truth import WorldConfig
+    from simlab.world.config import WorldConfig
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,7 @@ _HOMES = {
     "RunConfig": "simlab.lab.config",
     "SimlabError": "simlab.errors",
     "TrainingConfig": "simlab.recsys.training",
-    "WorldConfig": "simlab.world.truth",
+    "WorldConfig": "simlab.world.config",
     "load_run": "simlab.lab.run",
     "run": "simlab.lab.loop",
 }

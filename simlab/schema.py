@@ -309,7 +309,7 @@ class Outcomes:
 
 
 def join_slates(parts: Sequence[Slates]) -> Slates:
-    """Slates of one day, asked for in turn, as one; exclusions are left out, for they have done their work."""
+    """Slates of one day, asked for in turn, as one."""
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -317,8 +317,10 @@ def join_slates(parts: Sequence[Slates]) -> Slates:
     columns = {
         name: np.concatenate([getattr(one, name) for one in asked]) for name in ("user_id", "visit", "page", "second")
     }
+    starts = np.cumsum([0, *(len(one) for one in asked)])
+    exclude = [one.exclude + np.array([start, 0]) for one, start in zip(asked, starts[:-1], strict=True)]
     return Slates(
-        requests=Requests(day=first.requests.day, n=first.requests.n, **columns),
+        requests=Requests(day=first.requests.day, n=first.requests.n, exclude=np.concatenate(exclude), **columns),
         **{
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in ("item_id", "propensity", "source", "latency_ms")

@@ -17,7 +17,7 @@ g_i = w_i / P(click): the best n items are those of largest positive e_i (g_i - 
 import numpy as np
 
 from simlab.compiled import compiled
-from simlab.schema import NO_ITEM, Bools, Floats, Ints
+from simlab.schema import NO_ITEM, Floats, Ints
 
 
 @compiled

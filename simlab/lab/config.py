@@ -10,8 +10,8 @@ from simlab.recsys.retrain import parse_policy
 from simlab.recsys.training import TrainingConfig
 from simlab.settings import check_types, choose, from_dict, require
 from simlab.world.calibrate import CalibrationConfig
+from simlab.world.config import WorldConfig
 from simlab.world.presets import preset
-from simlab.world.truth import WorldConfig
 
 
 class Fixed(dict[str, Any]):
@@ -46,6 +46,8 @@ class RunConfig:
     """Of the world, its luck and the training; from 0 to 2**63 - 1."""
     n_positions: int = 10
     """Items in a slate, 1 to 100."""
+    latency_ms: float = 0.0
+    """How long shoppers wait for a slate; it costs looks where shoppers are impatient."""
     world: dict[str, Any] = field(default_factory=dict)
     """Settings of the world to change, e.g. {"n_users": 200, "drift": 0.0}; names as in WorldConfig, with real data
     as in CalibrationConfig. With real data n_users is a sample, of all users where there are not so many."""
@@ -58,6 +60,7 @@ class RunConfig:
         choose("data set", self.data, SOURCES)
         require("days", self.days, 1 <= self.days <= 10_000, "give a whole number from 1 to 10000")
         require("n_positions", self.n_positions, 1 <= self.n_positions <= 100, "give a whole number from 1 to 100")
+        require("latency_ms", self.latency_ms, self.latency_ms >= 0, "give milliseconds from 0 up")
         require("seed", self.seed, 0 <= self.seed < 2**63, "give a whole number from 0 to 2**63 - 1")
         parse_policy(self.retrain)
         require(

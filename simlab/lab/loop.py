@@ -10,10 +10,12 @@ that renaming is the moment at which the day has happened. What an unfinished da
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,6 +25,7 @@ from simlab.errors import ConfigError, DataError, SimlabError
 from simlab.files import locked, parquet_bytes, sweep, temporary_folder, write_bytes, write_json
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
+from simlab.lab.replay import journal
 from simlab.lab.run import Run, check_folder, check_whole, claim_folder, day_file
 from simlab.lab.worlds import open_world
 from simlab.recsys.evaluation import backtest
@@ -33,10 +36,11 @@ from simlab.recsys.registry import Registry
 from simlab.recsys.retrain import RetrainPolicy, parse_policy
 from simlab.recsys.service import Service
 from simlab.recsys.training import train
-from simlab.schema import FEEDBACK, arriving, known, to_impressions
+from simlab.schema import FEEDBACK, Bools, History, Requests, Slates, to_feedback, to_impressions
 from simlab.settings import from_dict
-from simlab.world.history import answer
-from simlab.world.truth import World, to_bytes
+from simlab.world.history import serve
+from simlab.world.snapshot import to_bytes
+from simlab.world.truth import World, available
 from simlab.world.users import visits
 
 Metrics = dict[str, Any]
@@ -67,16 +71,14 @@ def run_day(ring: Ring, day: int) -> Metrics:
     if decision.retrain:
         retrain(ring, day, decision.reason)
 
-    requests = visits(ring.world, day, ring.config.n_positions)
-    slates = ring.service.recommend(requests)
-    outcomes = answer(ring.world, ring.oracle.state(day), slates)
+    state = ring.oracle.state(day)
+    requests = visits(ring.world, day, ring.config.n_positions, state)
+    slates, outcomes = serve(ring.world, state, requests, partial(show, ring, available(ring.world, state)))
 
-    in_the_end = to_impressions(slates, outcomes)
-    seen = known(in_the_end, day)
-    arrives_today = pc.equal(ring.pending["purchase_day"], day)
-    feedback = ring.pending.filter(arrives_today)
-    still_to_come = arriving(in_the_end, day + 1)
-    ring.pending = pa.concat_tables([ring.pending.filter(pc.invert(arrives_today)), still_to_come])
+    seen, to_come = to_impressions(slates, outcomes), to_feedback(slates, outcomes, state.price)
+    ring.pending = pa.concat_tables([ring.pending, to_come])
+    feedback = ring.pending.filter(pc.equal(ring.pending["day"], day))
+    ring.pending = ring.pending.filter(pc.greater(ring.pending["day"], day))
 
     metrics: Metrics = {
         "day": day,
@@ -86,19 +88,26 @@ def run_day(ring: Ring, day: int) -> Metrics:
         **daily_metrics(seen, feedback, ring.world.catalogue, day),
         **ring.oracle.truth_of_day(slates),
     }
-    write_bytes(day_file(ring.path, day, "parquet"), parquet_bytes(still_to_come))
+    write_bytes(day_file(ring.path, day, "parquet"), parquet_bytes(to_come.filter(pc.greater(to_come["day"], day))))
     write_json(
         day_file(ring.path, day, "json"), {name: None if x != x else x for name, x in metrics.items()}, sort=False
     )
     ring.log.append(day, seen, feedback)
+    ring.oracle.move(slates, outcomes)
     return metrics
+
+
+def show(ring: Ring, here: Bools, requests: Requests) -> Slates:
+    """The slates of the service, of what is `here` (n_items,), as late as they come."""
+    slates = ring.service.recommend(requests, here)
+    return replace(slates, latency_ms=np.full(len(requests), ring.config.latency_ms))
 
 
 def retrain(ring: Ring, day: int, reason: str) -> None:
     """Trains on what is known at the start of `day`, registers, promotes, deploys; done again, it changes nothing."""
     config = ring.config.training_config()
     catalogue = ring.world.catalogue.launched_by(day)
-    model, card = train(ring.log, catalogue, ring.world.shoppers, config=config, day=day)
+    model, card = train(ring.log, catalogue, ring.world.shoppers.arrived_by(day), config=config, day=day)
     evidence = offline_evidence(ring, day)
     name = f"{config.algorithm}-day{day:05d}"
     ring.registry.register(model, name, {**card, "offline": evidence})
@@ -114,7 +123,8 @@ def offline_evidence(ring: Ring, day: int) -> dict[str, float]:
     """
     catalogue, config = ring.world.catalogue.launched_by(day), ring.config.training_config()
     try:
-        marks = backtest(ring.log, catalogue, ring.world.shoppers, config=config, day=day, holdout_days=7).overall
+        people = ring.world.shoppers.arrived_by(day)
+        marks = backtest(ring.log, catalogue, people, config=config, day=day, holdout_days=7).overall
     except DataError:
         return {}
     return {"recall_at_10": marks.recall, "ndcg_at_10": marks.ndcg, "users": marks.n_users} if marks.n_users else {}
@@ -174,7 +184,7 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
         config=config,
         path=path,
         world=world,
-        oracle=Oracle(world),
+        oracle=Oracle(world, journal(world, log, config.n_positions)),
         log=log,
         registry=registry,
         service=Service(world.catalogue, fallback),
@@ -196,9 +206,10 @@ def _world_file(path: Path) -> Path:
     return path / "truth" / "world.npz"
 
 
-def _set_up(path: Path, world: World, history: pa.Table) -> None:
-    EventLog(path / "log").import_history(known(history, -1))
-    write_bytes(path / "truth" / "history.parquet", parquet_bytes(arriving(history, 0)))
+def _set_up(path: Path, world: World, history: History) -> None:
+    EventLog(path / "log").import_history(history.known(-1))
+    to_come = history.feedback.filter(pc.greater_equal(history.feedback["day"], 0))
+    write_bytes(path / "truth" / "history.parquet", parquet_bytes(to_come))
     write_bytes(_world_file(path), to_bytes(world))  # last: with it, the setting up has happened
 
 
@@ -207,7 +218,8 @@ def _fallback(config: RunConfig, log: EventLog, registry: Registry, world: World
     if name is None:
         name = "fallback-day00000"
         popular = replace(config.training_config(), algorithm="popularity")
-        model, card = train(log, world.catalogue.launched_by(0), world.shoppers, config=popular, day=0)
+        people = world.shoppers.arrived_by(0)
+        model, card = train(log, world.catalogue.launched_by(0), people, config=popular, day=0)
         registry.register(model, name, card)
         registry.promote(name, alias="fallback", day=0, actor="simlab", reason="for shoppers that no model knows")
     model, _ = registry.load(name)
@@ -220,4 +232,4 @@ def _pending(path: Path, log: EventLog) -> pa.Table:
     days = log.days
     files = [path / "truth" / "history.parquet", *(day_file(path, day, "parquet") for day in days)]
     table = pa.concat_tables([pq.read_table(file, schema=FEEDBACK) for file in files])
-    return table.filter(pc.greater_equal(table["purchase_day"], len(days)))
+    return table.filter(pc.greater_equal(table["day"], len(days)))

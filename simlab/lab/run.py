@@ -1,7 +1,7 @@
 """A run: a folder that holds everything that happened, readable while it grows and after.
 
     config.json          every setting, the seed, versions of the packages
-    log/                 what the company recorded: history.parquet, day=00012/*.parquet
+    log/                 what the company recorded: history*.parquet, day=00012/*.parquet
     models/              what it learnt, and who promoted what, when, why
     metrics.parquet      one row a day: what the company sees beside the truth
     truth/               what only the lab knows: world.npz, and for each day what is still to come
@@ -25,10 +25,12 @@ from simlab.errors import RunError, SimlabError
 from simlab.files import is_free, write_json
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
+from simlab.lab.replay import journal
 from simlab.recsys.log import EventLog
 from simlab.recsys.registry import Registry
 from simlab.settings import from_dict
-from simlab.world.truth import World, from_bytes
+from simlab.world.snapshot import from_bytes
+from simlab.world.truth import World
 
 PACKAGES = ("simlab", "numpy", "scipy", "pandas", "pyarrow", "duckdb", "lightfm-next", "implicit")
 
@@ -90,7 +92,11 @@ def check_whole(path: Path) -> None:
     if days != list(range(len(days))):
         missing = min(set(range(max(days))) - set(days))
         raise RunError("run folder", str(path), f"day {missing} is missing in its log: {_AGAIN}")
-    files = [path / "log" / "history.parquet", path / "truth" / "history.parquet"]
+    files = [
+        path / "log" / "history.parquet",
+        path / "log" / "history_feedback.parquet",
+        path / "truth" / "history.parquet",
+    ]
     for day in days:
         folder = path / "log" / f"day={day:05d}"
         files += [folder / "impressions.parquet", folder / "feedback.parquet", day_file(path, day, "parquet")]
@@ -140,7 +146,7 @@ class Run:
     @cached_property
     def oracle(self) -> Oracle:
         """Answers what would have happened, in expectation."""
-        return Oracle(self.world)
+        return Oracle(self.world, journal(self.world, self.log, self.config.n_positions))
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -166,7 +172,9 @@ def _is_true(name: object) -> bool:
     return str(name).startswith(("true_", "best_", "share_of_best"))
 
 
-SUMS = ("visits", "impressions", "clicks", "purchases", "revenue", "margin", "retrained")
+SUMS = (
+    "visits", "impressions", "clicks", "purchases", "revenue", "refunds", "returns", "ratings", "margin", "retrained"
+)  # fmt: skip
 """Metrics that are added up over a week; the others are averaged."""
 
 

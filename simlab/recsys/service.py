@@ -4,12 +4,15 @@ Fallback ladder, thin: shoppers whom the model does not know, and all of them wh
 popular; the rows say "fallback", so that no model is credited with it.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from simlab.errors import ModelError
 from simlab.recsys.models import PopularityModel, RandomModel, Recommender
 from simlab.recsys.retrieval import best_items
-from simlab.schema import SOURCES, Bools, Catalogue, Floats, Ints, Labels, Requests, Slates
+from simlab.schema import NO_ITEM, SOURCES, Bools, Catalogue, Floats, Ints, Labels, Requests, Slates
+from simlab.settings import require
 
 NO_MODEL = "none"
 
@@ -38,9 +41,9 @@ class Service:
     def recommend(self, requests: Requests, available: Bools | None = None) -> Slates:
         """A slate for each request: the best of what is on sale, can be scored and is not excluded.
 
-        `available` (n_items,) says what can be delivered today, by default all that is on sale.
-        A slate depends on its own request alone. Items launched after the model's training are not shown by it.
-        Raises `ConfigError` where a slate is to hold more items than the model can offer.
+        `available` (n_items,) says what can be delivered today, by default all that is on sale. A slate depends on its
+        own request alone. Items launched after the model's training are not shown by it. Where too little is left,
+        slates end in `NO_ITEM`; raises `ConfigError` where they are to hold more items than the model knows of.
         """
         here = self.catalogue.on_sale(requests.day)
         here = here if available is None else here & available
@@ -71,12 +74,15 @@ class Service:
 
     def _rank(self, model: Recommender, requests: Requests, here: Bools) -> tuple[Ints, Floats]:
         """The items of each slate and their propensities."""
-        allowed = here[: model.n_items]
-        item_id = best_items(model, requests, allowed)
+        allowed, n = here[: model.n_items], requests.n
+        require("items in a slate", n, n <= model.n_items, f"the model knows {model.n_items} items: ask for fewer")
+        requests = replace(requests, n=min(n, int(np.count_nonzero(allowed))))
+        item_id = np.full((len(requests), n), NO_ITEM, dtype=np.int64)
+        item_id[:, : requests.n] = best_items(model, requests, allowed)
         if not isinstance(model, RandomModel):
             return item_id, np.ones(item_id.shape)  # the ranking is certain
         pairs = np.unique(requests.exclude, axis=0)
         pairs = pairs[(pairs[:, 1] >= 0) & (pairs[:, 1] < model.n_items)]
         banned = np.bincount(pairs[allowed[pairs[:, 1]], 0], minlength=len(requests))
-        left = allowed.sum() - banned[:, None] - np.arange(requests.n)  # from which each item was drawn
+        left = allowed.sum() - banned[:, None] - np.arange(n)  # from which each item was drawn
         return item_id, 1 / np.maximum(left, 1)

@@ -8,7 +8,7 @@ from simlab.schema import Catalogue, Floats, Ints, Labels, Shoppers
 from simlab.world.catalogue import make_items
 from simlab.world.config import WorldConfig
 from simlab.world.memory import SEEN
-from simlab.world.truth import ItemTruth, PeopleTruth, State, World
+from simlab.world.truth import ItemTruth, State, World
 from simlab.world.users import make_people
 
 

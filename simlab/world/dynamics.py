@@ -31,9 +31,10 @@ PARTS: tuple[Part, ...] = (drift, shift, influence, recover, bore, want, loyalty
 
 
 def happened(world: World, slates: Slates, outcomes: Outcomes) -> Happened:
-    """What a day's slates came to, in the order of request_id, whatever the order of `slates`."""
-    order = np.argsort(slates.requests.request_id, kind="stable")
-    units, n_items = outcomes.clicks.units, len(world.catalogue)
+    """What a day's slates came to, in the order of request_id; empty slates leave no trace, here as in the log."""
+    full = np.flatnonzero(slates.shown.any(axis=1))
+    order = full[np.argsort(slates.requests.request_id[full], kind="stable")]
+    units, n_items = outcomes.clicks.units.astype(np.float64), len(world.catalogue)
     return Happened(
         user_id=slates.requests.user_id[order],
         item_id=slates.item_id[order],

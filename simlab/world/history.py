@@ -85,7 +85,8 @@ def answer(world: World, state: State, slates: Slates) -> Outcomes:
 
 def serve(world: World, state: State, requests: Requests, show: Policy) -> tuple[Slates, Outcomes]:
     """A day's slates, as `show` makes them, and the answers; shoppers turn pages until they have seen enough."""
-    slates, outcomes = [], []
+    slates: list[Slates] = []
+    outcomes: list[Outcomes] = []
     while not slates or len(requests):
         slates.append(show(requests))
         outcomes.append(answer(world, state, slates[-1]))
@@ -121,5 +122,5 @@ def make_history(world: World) -> tuple[World, History]:
         told.append(to_feedback(slates, outcomes, state.price))
         state = step(world, state, happened(world, slates, outcomes))
     impressions, feedback = (pa.concat_tables(parts).combine_chunks().unify_dictionaries() for parts in (shown, told))
-    order = pc.sort_indices(feedback, [("day", "ascending"), ("impression_id", "ascending"), ("kind", "ascending")])
+    order = pc.sort_indices(feedback, [("day", "ascending"), ("impression_id", "ascending")])
     return replace(world, state=state), History(impressions=impressions, feedback=feedback.take(order))

@@ -1,6 +1,8 @@
 """Named worlds, each there to teach something."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from simlab.settings import choose, from_dict
 from simlab.world.config import WorldConfig
@@ -18,4 +20,17 @@ def preset(name: str, **changes: object) -> WorldConfig:
     >>> preset("shop", n_users=200).n_users
     200
     """
-    return from_dict(WorldConfig, {**asdict(choose("preset", name, PRESETS)), **changes})
+    return from_dict(WorldConfig, merged(asdict(choose("preset", name, PRESETS)), changes))
+
+
+def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with `changes`, those of a part of them by name too.
+
+    >>> merged({"drift": 0.1, "change": {"season": 0.0, "stock": 5}}, {"change": {"season": 1.0}})
+    {'drift': 0.1, 'change': {'season': 1.0, 'stock': 5}}
+    """
+    new = dict(settings)
+    for name, value in changes.items():
+        inner = isinstance(value, Mapping) and isinstance(new.get(name), Mapping)
+        new[name] = merged(new[name], value) if inner else value
+    return new

@@ -35,7 +35,7 @@ def _unflatten(cls: type[Any], path: str, arrays: Mapping[str, Any], words: Mapp
         full = f"{path}{name}"
         if kind is WorldConfig:
             parts[name] = from_dict(WorldConfig, words[full])
-        elif is_dataclass(kind):
+        elif isinstance(kind, type) and is_dataclass(kind):
             parts[name] = _unflatten(kind, f"{full}.", arrays, words)
         elif full in arrays:
             parts[name] = arrays[full]

@@ -95,7 +95,7 @@ def clock(luck: Floats) -> Ints:
     [0, 61200]
     """
     share = np.concatenate([[0.0], np.cumsum(HOURS)]) / np.sum(HOURS)
-    return np.floor(np.interp(luck, share, 3600.0 * np.arange(25))).astype(np.int64)
+    return np.asarray(np.floor(np.interp(luck, share, 3600.0 * np.arange(25))), dtype=np.int64)
 
 
 def visits(world: World, day: int, n: int, state: State | None = None) -> Requests:

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from simlab.lab.plots.style import FAINT, GUESS, INK, QUIET, SEEN, TRUTH, interval, percent, sheet
 from simlab.schema import Bools, Catalogue, Floats, Ints, Labels
-from simlab.world.response import Preferences, ResponseConfig, chances
+from simlab.world.config import ResponseConfig
+from simlab.world.response import Preferences, chances
 
 
 def tastes(taste: Floats, segment: Labels, *, vector: Floats, names: Sequence[str]) -> Figure:
