@@ -121,3 +121,16 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
         if name not in ready and field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError(f"{cls.__name__}.{name}", None, "this setting has no default: give it")
     return cls(**ready)
+
+
+def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with `changes`, those of a part of them by name too.
+
+    >>> merged({"drift": 0.1, "change": {"season": 0.0, "stock": 5}}, {"change": {"season": 1.0}})
+    {'drift': 0.1, 'change': {'season': 1.0, 'stock': 5}}
+    """
+    new = dict(settings)
+    for name, value in changes.items():
+        inner = isinstance(value, Mapping) and isinstance(new.get(name), Mapping)
+        new[name] = merged(new[name], value) if inner else value
+    return new

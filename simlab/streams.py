@@ -72,6 +72,8 @@ def uniforms(seed: int, *name: Name, rows: npt.NDArray[np.int64], n: int) -> npt
         return out
     if rows.min() < 0:
         raise ConfigError("rows", int(rows.min()), "rows are counted from 0")
+    if rows[-1] - rows[0] == len(rows) - 1 and np.all(rows[1:] > rows[:-1]):  # all of a stretch: nothing to pick
+        return _from(seed, name, int(rows[0]) * n).random((len(rows), n))
     block = rows // _BLOCK
     for number in np.unique(block):
         inside = np.flatnonzero(block == number)

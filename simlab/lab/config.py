@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from simlab.datasets.shelf import SHOP, SOURCES
@@ -11,7 +12,7 @@ from simlab.recsys.training import TrainingConfig
 from simlab.settings import check_types, choose, from_dict, require
 from simlab.world.calibrate import CalibrationConfig
 from simlab.world.config import WorldConfig
-from simlab.world.presets import preset
+from simlab.world.presets import CALIBRATED, preset
 
 
 class Fixed(dict[str, Any]):
@@ -35,7 +36,7 @@ class RunConfig:
     """Which shop, for how long, and how its recommender is kept."""
 
     preset: str = "shop"
-    """Name of the world; see simlab.world.presets."""
+    """Name of the world, see simlab.world.presets; or a world file (.npz) made by simlab world fit."""
     data: str = "shop"
     """Historical data: "shop" is the preset's own, the name of a real data set calibrates the world to it."""
     days: int = 60
@@ -57,6 +58,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_types(self)
         object.__setattr__(self, "world", Fixed(self.world))
+        if self.data == SHOP and self.preset in CALIBRATED:
+            object.__setattr__(self, "data", CALIBRATED[self.preset])
         choose("data set", self.data, SOURCES)
         require("days", self.days, 1 <= self.days <= 10_000, "give a whole number from 1 to 10000")
         require("n_positions", self.n_positions, 1 <= self.n_positions <= 100, "give a whole number from 1 to 100")
@@ -69,13 +72,22 @@ class RunConfig:
             "seed" not in self.world,
             "give the seed of the run instead: it is the world's too",
         )
-        if self.data == SHOP:
+        if self.data == SHOP and self.stored:
+            require(
+                "preset", self.preset, Path(self.preset).is_file(), "there is no such file: simlab world fit makes it"
+            )
+        elif self.data == SHOP:
             items = self.world_config().n_items
             fits = self.n_positions <= items
             require("n_positions", self.n_positions, fits, f"the catalogue has {items} items: give at most as many")
         else:
-            preset(self.preset)
+            choose("preset", self.preset, {**dict.fromkeys(CALIBRATED), SHOP: None})
             self.calibration_config()
+
+    @property
+    def stored(self) -> bool:
+        """Whether the world is read from a file."""
+        return Path(self.preset).suffix == ".npz"
 
     def world_config(self) -> WorldConfig:
         """The settings of the world of data "shop", changes and seed applied."""

@@ -10,8 +10,9 @@ In a world that remembers, what is true on a day depends on what was shown befor
 ring (`move`) or reads the log again (`journal`); one that is told nothing answers for a shop that shows nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit
@@ -25,6 +26,10 @@ from simlab.world.aftermath import expected_units, purchase_chances, return_chan
 from simlab.world.dynamics import happened, step
 from simlab.world.response import WAYS, Chances, chances, stops
 from simlab.world.truth import Happened, State, World, available, preferences, utility_of_all
+
+if TYPE_CHECKING:
+    from simlab.lab.branch import WhatIf
+    from simlab.lab.run import Run
 
 Journal = Callable[[State], Happened]
 """What shoppers did on the day of a state."""
@@ -170,3 +175,13 @@ def _best_one_by_one(oracle: Oracle, requests: Requests, goal: str, utility: Flo
         for row in range(len(requests))
     ]
     return np.array(found, dtype=np.int64).reshape(len(requests), requests.n)
+
+
+def what_if(run: "Run", day: int, change: Mapping[str, Any]) -> "WhatIf":
+    """What other settings of the company would have done to `run` from `day` on: true differences, paired by shopper.
+
+    See simlab.lab.branch, which says how; it stands on this module, so it is called when it is needed.
+    """
+    from simlab.lab import branch
+
+    return branch.what_if(run, day, change)

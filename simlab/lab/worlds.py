@@ -1,8 +1,10 @@
 """A shop to run: the world that is asked for, and the history that the company starts from."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from simlab import datasets
@@ -10,18 +12,28 @@ from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
 from simlab.schema import History
 from simlab.world.birth import make_world
+from simlab.settings import from_dict, merged, require
 from simlab.world.calibrate import CalibrationConfig, calibrate
+from simlab.world.config import WorldConfig
 from simlab.world.history import make_history
 from simlab.world.presets import preset
+from simlab.world.snapshot import from_bytes
 from simlab.world.truth import World
+
+
+HISTORY = 28
+"""Days of history before a world that is read from a file, unless `RunConfig.world` says more or less."""
 
 
 def open_world(config: RunConfig) -> tuple[World, History]:
     """The world of `config` as it stands on day 0, and its history with all that comes of it in the end.
 
     With data "shop" the history is the preset's own; it is read from data/shop where it is the built-in one, else
-    simulated. With a real data set the world is calibrated to it, and the real ratings are the history.
+    simulated. With a real data set the world is calibrated to it, and the real ratings are the history. To the world
+    in a file belongs a simulated history too.
     """
+    if config.data == "shop" and config.stored:
+        return make_history(stored_world(config))
     if config.data == "shop":
         settings = config.world_config()
         world = make_world(settings, config.days)
@@ -30,6 +42,28 @@ def open_world(config: RunConfig) -> tuple[World, History]:
         return replace(world, state=Oracle(world).state(0)), datasets.read_shop()["history"]
     fits = "n_dims" not in config.world
     return calibrated(config.data, config.world.get("n_users"), config.calibration_config(), fits=fits)
+
+
+def stored_world(config: RunConfig) -> World:
+    """The world in the file `config.preset`, with the luck of the run's seed, `HISTORY` days before day 0.
+
+    Raises `DataError` for a file that is no world, `ConfigError` for changes of its size.
+    """
+    world = from_bytes(Path(config.preset).read_bytes(), config.preset)
+    changes = {"history_days": HISTORY, **config.world}
+    for name in ("n_users", "n_items", "n_dims", "new_items_per_week"):
+        fits = changes.get(name, getattr(world.config, name)) == getattr(world.config, name)
+        require(f"world, {name}", changes.get(name), fits, f"the world in {config.preset} is made: leave it out")
+    settings: WorldConfig = from_dict(WorldConfig, merged(asdict(world.config), {**changes, "luck": config.seed}))
+    first = -settings.history_days
+    goods, people = world.catalogue, world.shoppers
+    return replace(
+        world,
+        config=settings,
+        catalogue=replace(goods, launch_day=np.minimum(goods.launch_day, first)),
+        shoppers=replace(people, arrival_day=np.minimum(people.arrival_day, first)),
+        state=replace(world.state, day=first),
+    )
 
 
 @lru_cache(maxsize=2)

@@ -1,10 +1,8 @@
 """Named worlds, each there to teach something."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
-from simlab.settings import choose, from_dict
+from simlab.settings import choose, from_dict, merged
 from simlab.world.config import WorldConfig
 
 PRESETS: dict[str, WorldConfig] = {
@@ -12,6 +10,9 @@ PRESETS: dict[str, WorldConfig] = {
 }
 """shop: goods for families. Tastes are partly shared by kind of household and drift slowly, items are launched every
 week, and the old shop showed noisy popularity: a factor model has much to learn, and must learn again."""
+
+CALIBRATED = {"movielens": "movielens-100k"}
+"""Worlds that are fitted to a data set: its name. See simlab.lab.worlds."""
 
 
 def preset(name: str, **changes: object) -> WorldConfig:
@@ -21,16 +22,3 @@ def preset(name: str, **changes: object) -> WorldConfig:
     200
     """
     return from_dict(WorldConfig, merged(asdict(choose("preset", name, PRESETS)), changes))
-
-
-def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`settings` with `changes`, those of a part of them by name too.
-
-    >>> merged({"drift": 0.1, "change": {"season": 0.0, "stock": 5}}, {"change": {"season": 1.0}})
-    {'drift': 0.1, 'change': {'season': 1.0, 'stock': 5}}
-    """
-    new = dict(settings)
-    for name, value in changes.items():
-        inner = isinstance(value, Mapping) and isinstance(new.get(name), Mapping)
-        new[name] = merged(new[name], value) if inner else value
-    return new
