@@ -66,8 +66,8 @@ lab: $(READY) ## open JupyterLab on copies of the notebooks in runs/lab, without
 	@$(BIN)/python -m simlab.lab.notebooks desk notebooks >/dev/null
 	$(BIN)/jupyter lab runs/lab/00_start_here.ipynb
 
-bench: $(READY) ## measure the speed of the loop
-	$(BIN)/python -m benchmarks.loop
+bench: $(READY) ## measure speed and size
+	$(BIN)/python -m benchmarks.world
 
 notebooks: $(READY) ## execute the notebooks and store them in their normal form
 	$(BIN)/python -m simlab.lab.notebooks write notebooks

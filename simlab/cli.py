@@ -1,4 +1,4 @@
-"""The command line: `simlab run | course | report | data`. Thin: it reads words, calls the package, prints.
+"""The command line: `simlab run | course | report | data | world`. Thin: it reads words, calls the package, prints.
 
 Exit codes: 0 done, 2 something in the call, in a file or in a notebook has to be mended (the message says what), 130
 interrupted (the same command goes on where it stopped), 141 whoever read the output has had enough (`| head`).
@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
 
+    add_world(commands)
     data = commands.add_parser("data", help="historical data: list, fetch, build").add_subparsers(
         dest="what", required=True, metavar="WHAT"
     )
@@ -97,6 +99,33 @@ def parser() -> argparse.ArgumentParser:
     build = data.add_parser("build", help="make the built-in history again, bit for bit")
     build.add_argument("name", choices=["shop"])
     return top
+
+
+def add_world(commands: Any) -> None:
+    """The command `world`."""
+    world = commands.add_parser("world", help="worlds: list, show, fit").add_subparsers(
+        dest="what", required=True, metavar="WHAT"
+    )
+    world.add_parser("list", help="the named worlds, and what each teaches")
+    show = world.add_parser("show", help="write a page about a world")
+    show.add_argument("name", metavar="NAME", help="a named world, or a world file")
+    show.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    show.add_argument("--out", type=Path, help="the page (default: runs/world-NAME.html)")
+    fit = world.add_parser(
+        "fit",
+        help="fit a world to your own ratings or impressions",
+        description="Reads a CSV or Parquet file, fits a world to it, says how well it fits, writes it to OUT.",
+        epilog="example: simlab world fit my.csv --columns user=who,item=what,rating=stars --out my-world.npz",
+    )
+    fit.add_argument("file", type=Path, metavar="FILE")
+    fit.add_argument(
+        "--columns",
+        required=True,
+        metavar="OURS=YOURS,...",
+        help="names: user, item, and rating or clicked; more in the README",
+    )
+    fit.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    fit.add_argument("--out", type=Path, default=Path("my-world.npz"), help="(default: my-world.npz)")
 
 
 def run_command(args: argparse.Namespace) -> int:
@@ -241,19 +270,53 @@ def data_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def world_command(args: argparse.Namespace) -> int:
+    """simlab world."""
+    if args.what == "list":
+        from simlab.world.presets import LESSONS
+
+        for name, lesson in LESSONS.items():
+            print(f"{name}\n{textwrap.indent(textwrap.fill(lesson, 110), '    ')}")
+    elif args.what == "show":
+        from simlab.lab.config import RunConfig
+        from simlab.lab.portrait import write_portrait
+        from simlab.world.presets import LESSONS
+
+        config = RunConfig(preset=args.name, seed=args.seed)
+        bring(config.data)
+        out = args.out or Path("runs") / f"world-{Path(args.name).stem}.html"
+        print(write_portrait(config, out, LESSONS.get(args.name, "")))
+    else:
+        from simlab.lab.fit import fit_file
+
+        pairs = [pair.partition("=") for pair in args.columns.split(",")]
+        for ours, sign, yours in pairs:
+            require("--columns", args.columns, ours and sign and yours, "give pairs like user=who,item=what")
+        print(fit_file(args.file, {ours.strip(): yours.strip() for ours, _, yours in pairs}, args.out, args.seed))
+    return 0
+
+
 def _doing(args: argparse.Namespace) -> str:
     """What a command does, and where, for errors that do not say it."""
     if args.command == "data":
         from simlab import datasets
 
         return f"simlab data {args.what} in {datasets.data_folder()}"
+    if args.command == "world":
+        return f"simlab world {args.what}"
     return f"simlab {args.command} in {args.run if args.command == 'report' else args.out}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     args = parser().parse_args(argv)
-    commands = {"run": run_command, "course": course_command, "report": report_command, "data": data_command}
+    commands = {
+        "run": run_command,
+        "course": course_command,
+        "report": report_command,
+        "data": data_command,
+        "world": world_command,
+    }
     try:
         code = commands[args.command](args)
         sys.stdout.flush()  # so that a reader who has gone is noticed here
