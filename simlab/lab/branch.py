@@ -9,8 +9,8 @@ by shopper,
 and its mean is told with an interval over shoppers. The models are taken as they came out of training: their own luck
 is not in it.
 
-Why pairs: most of what two runs differ by is who happened to come. That part is the same here and cancels (common random
-numbers; Glasserman and Yao, Management Science 1992).
+Why pairs: most of what two runs differ by is who happened to come. That part is the same here and cancels (common
+random numbers; Glasserman and Yao, Management Science 1992).
 """
 
 import shutil

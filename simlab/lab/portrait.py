@@ -53,7 +53,7 @@ def write_portrait(config: RunConfig, path: Path, words: str = "") -> Path:
         "<h2>How shoppers look and click</h2>",
         figure(
             plots.by_position(_by_way(oracle, requests, popular)),
-            "Mean probabilities of all shoppers on slates of popular items in any order, were they to choose in each way. "
+            "Mean probabilities of all shoppers on popular items in any order, were they to choose in each way. "
             + ", ".join(f"{way}: {share:.0%} of the shoppers" for way, share in _shares(world).items())
             + ".",
         ),

@@ -11,15 +11,14 @@ from simlab import datasets
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
 from simlab.schema import History
-from simlab.world.birth import make_world
 from simlab.settings import from_dict, merged, require
+from simlab.world.birth import make_world
 from simlab.world.calibrate import CalibrationConfig, calibrate
 from simlab.world.config import WorldConfig
 from simlab.world.history import make_history
 from simlab.world.presets import preset
 from simlab.world.snapshot import from_bytes
 from simlab.world.truth import World
-
 
 HISTORY = 28
 """Days of history before a world that is read from a file, unless `RunConfig.world` says more or less."""
@@ -32,14 +31,24 @@ def open_world(config: RunConfig) -> tuple[World, History]:
     simulated. With a real data set the world is calibrated to it, and the real ratings are the history. To the world
     in a file belongs a simulated history too.
     """
-    if config.data == "shop" and config.stored:
-        return make_history(stored_world(config))
-    if config.data == "shop":
-        settings = config.world_config()
-        world = make_world(settings, config.days)
-        if settings != preset("shop"):
-            return make_history(world)
-        return replace(world, state=Oracle(world).state(0)), datasets.read_shop()["history"]
+    if config.data != "shop":
+        return _calibrated(config)
+    world = beginning(config)
+    if config.stored or config.world_config() != preset("shop"):
+        return make_history(world)
+    return replace(world, state=Oracle(world).state(0)), datasets.read_shop()["history"]
+
+
+def beginning(config: RunConfig) -> World:
+    """The world of `config` on the first day of its history. One fitted to real data has the same tastes on that day
+    as on day 0: data do not say how they moved."""
+    if config.data != "shop":
+        world, _ = _calibrated(config)
+        return replace(world, state=replace(world.state, day=int(world.catalogue.launch_day.min())))
+    return stored_world(config) if config.stored else make_world(config.world_config(), config.days)
+
+
+def _calibrated(config: RunConfig) -> tuple[World, History]:
     fits = "n_dims" not in config.world
     return calibrated(config.data, config.world.get("n_users"), config.calibration_config(), fits=fits)
 
