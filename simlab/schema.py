@@ -53,7 +53,7 @@ IMPRESSIONS = pa.schema(
         ("user_id", pa.int32()),
         ("item_id", pa.int32()),
         ("position", pa.int16()),
-        ("propensity", pa.float32()),  # P(this item here | who asked, items above), null where unknown
+        ("propensity", pa.float32()),  # P(this item here | who asked, items above) to 2e-6 of it, null where unknown
         ("model_version", _LABEL),
         ("arm", _LABEL),
         ("source", _LABEL),
@@ -357,6 +357,12 @@ def _dictionary(labels: Labels, repeat: int) -> pa.DictionaryArray:
     )
 
 
+def _short(propensity: Floats) -> npt.NDArray[np.float32]:
+    """Rounded to 18 binary digits: an error of at most 2e-6 of it, for files a sixth smaller."""
+    bits = propensity.astype(np.float32).view(np.uint32)
+    return ((bits + np.uint32(16)) & np.uint32(0xFFFFFFE0)).view(np.float32)
+
+
 def to_impressions(slates: Slates, outcomes: Outcomes) -> pa.Table:
     """The IMPRESSIONS rows of slates."""
     requests = slates.requests
@@ -372,7 +378,7 @@ def to_impressions(slates: Slates, outcomes: Outcomes) -> pa.Table:
         pa.array(np.repeat(requests.user_id.astype(np.int32), n)),
         pa.array(slates.item_id.ravel().astype(np.int32)),
         pa.array(position),
-        pa.array(slates.propensity.ravel().astype(np.float32), from_pandas=True),
+        pa.array(_short(slates.propensity.ravel()), from_pandas=True),
         _dictionary(slates.model_version, n),
         _dictionary(slates.arm, n),
         pa.DictionaryArray.from_arrays(pa.array(slates.source.ravel().astype(np.int8)), pa.array(SOURCES, pa.string())),

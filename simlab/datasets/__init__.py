@@ -7,7 +7,7 @@
     read_own("my.csv", columns)          the same from anybody's own CSV or Parquet file
     read_impressions("log.csv", columns) OwnImpressions: what was shown and clicked
     observed(ratings, seed=0)            what `world.calibrate` wants to know
-    to_impressions(ratings)              the ratings as a historical log
+    to_history(ratings, price)           the ratings as a historical log
     load_open_bandit("men", "random")    real impressions with propensities, built in
 
 Nothing of MovieLens is kept in this repository: its licence forbids to redistribute it.
@@ -17,7 +17,7 @@ from simlab.datasets.fetch import Fetched, fetch
 from simlab.datasets.movielens import read
 from simlab.datasets.open_bandit import load_open_bandit, load_open_bandit_items
 from simlab.datasets.own import OwnImpressions, read_impressions, read_own
-from simlab.datasets.ratings import Ratings, Reading, observed, sample, to_impressions
+from simlab.datasets.ratings import Ratings, Reading, observed, sample, to_history
 from simlab.datasets.shelf import Dataset, catalogue, check_shop, data_folder, load, read_shop, write_shop
 
 __all__ = [
@@ -39,6 +39,6 @@ __all__ = [
     "read_own",
     "read_shop",
     "sample",
-    "to_impressions",
+    "to_history",
     "write_shop",
 ]

@@ -4,6 +4,7 @@ Why one table for all data sets: calibration, training and the notebooks must no
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from simlab.schema import IMPRESSIONS, SOURCES, Catalogue, Floats, Ints, Shoppers, codes_of
+from simlab.schema import (
+    FEEDBACK,
+    IMPRESSIONS,
+    KINDS,
+    NEVER,
+    SOURCES,
+    Catalogue,
+    Floats,
+    History,
+    Ints,
+    Shoppers,
+    codes_of,
+)
 from simlab.settings import require
 from simlab.streams import stream, uniforms
 from simlab.world.organic import Observed
@@ -135,9 +148,9 @@ def observed(ratings: Ratings, *, seed: int) -> Observed:
 
     An item's category is its first genre and its brand the decade of its release; a user's segment is the age band
     and the region the occupation. Where ratings know no prices they are drawn, the same for an item whatever else is
-    there; margins always are.
+    there; margins always are. All items are on sale, and all users there, from the first day of ratings on.
     """
-    n = ratings.n_items
+    n, first_day = ratings.n_items, int(ratings.day.min(initial=-1))
     luck = uniforms(seed, "prices", rows=np.arange(n), n=2)
     categories = [next((g for g in genres if g != UNKNOWN), UNKNOWN) for genres in ratings.genres]
     brands = [f"{year // 10 * 10}s" if year else UNKNOWN for year in ratings.year]
@@ -149,9 +162,14 @@ def observed(ratings: Ratings, *, seed: int) -> Observed:
         brand=codes_of(brands),
         price=np.round(5 + 15 * luck[:, 0], 2) if ratings.price is None else ratings.price,
         margin=np.round(0.15 + 0.35 * luck[:, 1], 3),
-        launch_day=np.full(n, int(ratings.day.min(initial=-1))),
+        launch_day=np.full(n, first_day),
+        retire_day=np.full(n, NEVER),
     )
-    shoppers = Shoppers(segment=codes_of(segments), region=codes_of(ratings.occupation or [UNKNOWN] * ratings.n_users))
+    shoppers = Shoppers(
+        segment=codes_of(segments),
+        region=codes_of(ratings.occupation or [UNKNOWN] * ratings.n_users),
+        arrival_day=np.full(ratings.n_users, first_day),
+    )
     order = np.lexsort((ratings.timestamp, ratings.user_id))
     return Observed(
         name=ratings.name,
@@ -168,51 +186,66 @@ def stars(ratings: Ratings) -> Ints:
     return np.ceil(ratings.rating).astype(np.int64)
 
 
-def to_impressions(ratings: Ratings) -> pa.Table:
-    """The ratings as a historical log: IMPRESSIONS in order of day, user and time, the last day being -1.
+def to_history(ratings: Ratings, price: Floats) -> History:
+    """The ratings as a log, in order of day, user and time, the last day being -1; `price` of each item in euros.
 
-    Each rating is an item that the user found without us (model "organic", propensity null), clicked, bought and rated
-    on the spot. Visits number a user's ratings of a day; positions go on where 256 visits are not enough.
+    Each rating is an item that the user found without us (model "organic", propensity null), clicked, bought at its
+    `price`, as `observed(..).catalogue` has it, and rated on the spot. A user's ratings of a day are slates of one item
+    each, 16 to a visit; positions go on where 256 slates are not enough.
     """
     order = np.lexsort((ratings.timestamp, ratings.user_id, ratings.day))
-    day, user_id = ratings.day[order], ratings.user_id[order]
+    day, user_id, item_id = ratings.day[order], ratings.user_id[order], ratings.item_id[order]
     n = len(order)
     first = np.ones(n, dtype=bool)
     first[1:] = (np.diff(day) != 0) | (np.diff(user_id) != 0)
     start = np.maximum.accumulate(np.where(first, np.arange(n), 0))
-    position, visit = np.divmod(np.arange(n) - start, 256)
+    position, slate = np.divmod(np.arange(n) - start, 256)  # visit * 16 + page
     busiest = int(position.max(initial=0))
     require(
         f"{ratings.name}, ratings of one user on one day / 256", busiest, busiest < 256, "give at most 65536 ratings"
     )
-    request_id = ((day + (1 << 15)) << 47) | (user_id << 16) | (visit << 8)
-    columns: dict[str, Any] = {
+    none = np.zeros(n, dtype=np.int64)
+    request_id = ((day + (1 << 15)) << 47) | (user_id << 16) | (slate << 8)
+    impressions = {
         "request_id": request_id,
         "impression_id": request_id | position,
         "day": day,
+        "second": ratings.timestamp[order] % DAY,
         "user_id": user_id,
-        "item_id": ratings.item_id[order],
+        "item_id": item_id,
         "position": position,
         "propensity": np.full(n, np.nan),
-        "model_version": _same("organic", n),
-        "arm": _same("history", n),
-        "source": pa.DictionaryArray.from_arrays(np.full(n, SOURCES.index("history"), dtype=np.int8), list(SOURCES)),
+        "model_version": _words(none, ["organic"]),
+        "arm": _words(none, ["history"]),
+        "source": _words(none + SOURCES.index("history"), SOURCES),
+        "latency_ms": np.full(n, np.nan),
         "clicked": np.ones(n, dtype=bool),
-        "purchased": np.ones(n, dtype=bool),
-        "purchase_day": day,
-        "rating": stars(ratings)[order],
+        "dwell": np.full(n, np.nan),
     }
+    feedback = {
+        "impression_id": np.tile(request_id | position, 2),
+        "item_id": np.tile(item_id, 2),
+        "kind": _words(np.repeat([KINDS.index("purchase"), KINDS.index("rating")], n), KINDS),
+        "day": np.tile(day, 2),
+        "value": np.concatenate([price[item_id], stars(ratings)[order]]),
+    }
+    told = _table(feedback, FEEDBACK)
+    return History(
+        impressions=_table(impressions, IMPRESSIONS), feedback=told.take(np.argsort(feedback["day"], kind="stable"))
+    )
+
+
+def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """The columns in the types of the schema, NaN as null."""
     arrays = [
-        column
-        if isinstance(column, pa.Array)
-        else pa.array(column, from_pandas=True).cast(IMPRESSIONS.field(name).type)
+        column if isinstance(column, pa.Array) else pa.array(column, from_pandas=True).cast(schema.field(name).type)
         for name, column in columns.items()
     ]
-    return pa.table(arrays, schema=IMPRESSIONS)
+    return pa.table(arrays, schema=schema)
 
 
-def _same(word: str, n: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int8), [word])
+def _words(codes: Ints, names: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int8), list(names))
 
 
 def sample(ratings: Ratings, n_users: int, n_items: int | None = None, *, seed: int = 0) -> Ratings:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from simlab.datasets.movielens import LAYOUTS, read
 from simlab.datasets.ratings import Ratings
 from simlab.errors import DataError
 from simlab.files import parquet_bytes, write_bytes, write_json
+from simlab.schema import FEEDBACK, IMPRESSIONS, History, check_columns
 from simlab.settings import choose
 
 MANIFEST = "manifest.json"
@@ -83,6 +85,16 @@ SOURCES: dict[str, Source] = {
 }
 
 
+class Shop(TypedDict):
+    """The built-in shop."""
+
+    history: History
+    items: pa.Table
+    """A row an item: item_id, name, category, brand, price, margin, launch_day, retire_day."""
+    users: pa.Table
+    """A row a shopper: user_id, segment, region, arrival_day."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """One line of `simlab data list`."""
@@ -131,7 +143,7 @@ def catalogue() -> list[Dataset]:
 def files_of(name: str) -> list[str]:
     """The files that the data set `name` consists of."""
     if name == SHOP:
-        return ["history.parquet", "items.parquet", "users.parquet"]
+        return ["impressions.parquet", "feedback.parquet", "items.parquet", "users.parquet"]
     layout = LAYOUTS[name]
     return [file for file in (layout.ratings, layout.items, layout.users) if file]
 
@@ -189,16 +201,22 @@ def check_shop() -> Path:
     return folder
 
 
-def read_shop() -> dict[str, pa.Table]:
-    """The tables of the built-in shop, by name. Raises `DataError` where a file is missing or damaged."""
+def read_shop() -> Shop:
+    """The history of the built-in shop, all that came of it in the end, and what is public of its items and shoppers.
+
+    Raises `DataError` where a file is missing or damaged, `ConfigError` where a table lacks a column.
+    """
     folder = check_shop()
-    return {Path(file).stem: pq.read_table(folder / file) for file in files_of(SHOP)}
+    impressions, feedback, items, users = (pq.read_table(folder / file) for file in files_of(SHOP))
+    check_columns(impressions, IMPRESSIONS, f"impressions of the data set {SHOP}")
+    check_columns(feedback, FEEDBACK, f"feedback of the data set {SHOP}")
+    return {"history": History(impressions=impressions, feedback=feedback), "items": items, "users": users}
 
 
 def write_shop(tables: Mapping[str, pa.Table]) -> Path:
     """Writes the tables of the built-in shop, one Parquet file each, and their manifest; returns the folder.
 
-    The same tables give the same bytes with the same pyarrow.
+    They are impressions, feedback, items and users. The same tables give the same bytes with the same pyarrow.
     """
     folder = folder_of(SHOP)
     for name, table in tables.items():

@@ -88,7 +88,8 @@ def calibrated(data: str, n_users: int | None, config: CalibrationConfig, *, fit
     if fits:
         most = min(ratings.n_users, ratings.n_items) - 1
         config = replace(config, n_dims=min(config.n_dims, most))
-    return calibrate(datasets.observed(ratings, seed=config.seed), config=config), datasets.to_history(ratings)
+    seen = datasets.observed(ratings, seed=config.seed)
+    return calibrate(seen, config=config), datasets.to_history(ratings, seen.catalogue.price)
 
 
 def shop_tables() -> dict[str, pa.Table]:

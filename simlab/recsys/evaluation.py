@@ -19,13 +19,10 @@ from simlab.errors import DataError
 from simlab.recsys.log import EventLog
 from simlab.recsys.metrics import coverage, gini, ndcg_at_k, precision_at_k, recall_at_k
 from simlab.recsys.models import Recommender
-from simlab.recsys.retrieval import top_n
+from simlab.recsys.retrieval import best_items
 from simlab.recsys.training import Interactions, TrainingConfig, fit, interactions
 from simlab.schema import NEVER, NO_ITEM, Bools, Catalogue, Floats, Ints, Requests, Shoppers
 from simlab.settings import require
-
-_USERS = 2048
-"""Users scored at once; bounds the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +31,10 @@ class Split:
 
     seen: Interactions
     held_out: Interactions
+    first_day: int = -NEVER
+    """First day of what is held out."""
     day: int = NEVER
-    """Last day of what is held out: items on sale by then can be recommended."""
+    """Last day of what is held out: items that were on sale on any of its days can be recommended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +84,7 @@ def split_by_time(log: EventLog, *, config: TrainingConfig, day: int, holdout_da
     return Split(
         seen=interactions(log, config=config, day=day - holdout_days),
         held_out=interactions(log, config=later, day=day),
+        first_day=day - holdout_days,
         day=day - 1,
     )
 
@@ -136,7 +136,7 @@ def evaluate(
     if len(users) == 0:
         raise DataError("interactions held out", 0, "hold out more days, or take a longer log")
     relevant = relevant[users]
-    on_sale = catalogue.on_sale(split.day)
+    on_sale: Bools = (catalogue.launch_day <= split.day) & (split.first_day < catalogue.retire_day)
     k = min(k, max(1, int(on_sale.sum())))
     lists = _Lists(_rank(model, users, k, split.day, on_sale, seen if exclude_seen else None), relevant, on_sale)
     segment = shoppers.segment.codes[users]
@@ -173,10 +173,12 @@ def backtest(
 ) -> Evaluation:
     """How a model of these settings would have done, had it been trained `holdout_days` before `day`.
 
-    It knows the items launched by then, and is judged by lists of 10, or of all that is on sale, where that is less.
+    It knows the items launched and the shoppers arrived by then, and is judged by lists of 10, or of all that is on
+    sale, where that is less.
     """
     split = split_by_time(log, config=config, day=day, holdout_days=holdout_days)
-    model = fit(split.seen, catalogue.launched_by(day - holdout_days), shoppers, config=config)
+    goods, people = catalogue.launched_by(split.first_day), shoppers.arrived_by(split.first_day)
+    model = fit(split.seen, goods, people, config=config)
     return evaluate(model, split, catalogue, shoppers)
 
 
@@ -204,19 +206,15 @@ def _counts(table: sparse.csr_array, axis: int) -> Ints:
 def _rank(model: Recommender, users: Ints, k: int, day: int, on_sale: Bools, seen: sparse.csr_array | None) -> Ints:
     """The top `k` of each user among the items on sale that the model can score, then `NO_ITEM`; (len(users), k)."""
     n_items = min(model.n_items, len(on_sale))
+    allowed = np.zeros(model.n_items, dtype=np.bool_)
+    allowed[:n_items] = on_sale[:n_items]
     ranked = np.full((len(users), k), NO_ITEM)
-    k = min(k, int(on_sale[:n_items].sum()))
-    if k == 0:
-        return ranked
-    for first in range(0, len(users), _USERS):
-        part = users[first : first + _USERS]
-        requests = Requests(day=day, user_id=part, visit=np.zeros(len(part), dtype=np.int64), n=k)
-        exclude = np.empty((0, 2), dtype=np.int64)
-        if seen is not None:
-            exclude = np.argwhere(seen[part][:, :n_items].toarray())
-        ranked[first : first + len(part), :k] = top_n(
-            model.scores(requests)[:, :n_items], k, on_sale[:n_items], exclude
-        )
+    k = min(k, int(allowed.sum()))
+    if k > 0:
+        met = sparse.csr_array((len(users), len(on_sale))) if seen is None else seen[users]
+        exclude = np.column_stack(met.nonzero()).astype(np.int64)
+        requests = Requests(day=day, user_id=users, visit=np.zeros(len(users), dtype=np.int64), n=k, exclude=exclude)
+        ranked[:, :k] = best_items(model, requests, allowed)
     return ranked
 
 

@@ -1,11 +1,18 @@
 """The event log: a folder of Parquet files by day, read with SQL.
 
     history.parquet                IMPRESSIONS before day 0
-    day=00012/impressions.parquet  IMPRESSIONS of the day, as known at its end
-    day=00012/feedback.parquet     FEEDBACK that arrived on the day, about earlier impressions
+    history_feedback.parquet       FEEDBACK before day 0
+    day=00012/impressions.parquet  IMPRESSIONS of the day
+    day=00012/feedback.parquet     FEEDBACK that arrived on the day, about its impressions and earlier ones
 
-Why purchases lie apart: a file, once written, never changes, so what was known on any day can be asked again later. The
-view `impressions` joins them on impression_id, up to the day that is asked for.
+SQL sees two views, as known at the end of the day that is asked for: `feedback`, the FEEDBACK rows so far, and
+`impressions`, the IMPRESSIONS rows so far with what came of each, joined on impression_id:
+
+    purchased, purchase_day, revenue   whether and when it was bought; euros paid, 0 where it was not
+    rating, rating_day                 stars; null where none is given
+    returned, return_day               whether and when the goods came back; revenue stays what was paid
+
+Why two tables: a file, once written, never changes, so what was known on any day can be asked again later.
 """
 
 import hashlib
@@ -22,22 +29,29 @@ import pyarrow.parquet as pq
 from simlab.errors import DataError, RunError
 from simlab.files import parquet_bytes, write_bytes
 from simlab.recsys.folders import write_folder
-from simlab.schema import FEEDBACK, IMPRESSIONS, check_columns
+from simlab.schema import FEEDBACK, IMPRESSIONS, KINDS, NEVER, History, check_columns
 from simlab.settings import require
 
-_VIEW = """
+_VIEWS = """
+create view feedback as select * from all_feedback where day <= {t};
 create view impressions as
-select i.* exclude (purchased, purchase_day, rating),
-       coalesce(i.purchase_day, f.purchase_day) is not null as purchased,
-       coalesce(i.purchase_day, f.purchase_day) as purchase_day,
-       coalesce(i.rating, f.rating) as rating
-from (
-    select * replace (
-        case when purchase_day <= {t} then purchase_day end as purchase_day,
-        case when purchase_day <= {t} then rating end as rating
-    ) from all_impressions where day <= {t}
-) i left join (select * from all_feedback where purchase_day <= {t}) f on i.impression_id = f.impression_id
+select i.*, purchase_day is not null as purchased, purchase_day, coalesce(paid, 0.0) as revenue,
+       rating, rating_day, return_day is not null as returned, return_day
+from (select * from all_impressions where day <= {t}) i left join (
+    select impression_id,
+           min(day) filter (kind = 'purchase') as purchase_day, sum(value) filter (kind = 'purchase') as paid,
+           min(day) filter (kind = 'rating') as rating_day, min(value) filter (kind = 'rating') as rating,
+           min(day) filter (kind = 'return') as return_day
+    from feedback group by impression_id
+) f on i.impression_id = f.impression_id
 """
+
+CAME = ("purchased", "purchase_day", "revenue", "rating", "rating_day", "returned", "return_day")
+"""Columns of the view `impressions` that IMPRESSIONS does not have."""
+
+_COLUMNS = (
+    f"the tables are impressions ({', '.join((*IMPRESSIONS.names, *CAME))}) and feedback ({', '.join(FEEDBACK.names)})"
+)
 
 
 class EventLog:
@@ -52,37 +66,40 @@ class EventLog:
         names = (folder.name for folder in self.path.glob("day=*"))
         return sorted(int(name[4:]) for name in names if re.fullmatch(r"day=([0-9]{5}|[1-9][0-9]{5,})", name))
 
-    def import_history(self, impressions: pa.Table) -> None:
-        """Puts the IMPRESSIONS of the days before day 0 into the log, replacing what was imported before."""
-        check_columns(impressions, IMPRESSIONS, "history")
-        write_bytes(self.path / "history.parquet", parquet_bytes(impressions.select(IMPRESSIONS.names)))
+    def import_history(self, history: History) -> None:
+        """Puts what is known before day 0, `history.known(-1)`, into the log, replacing what was imported before.
+
+        Raises `DataError` for rows of later days and for rows that come twice.
+        """
+        impressions, feedback = _checked("history", history.impressions, history.feedback)
+        write_bytes(self.path / "history_feedback.parquet", parquet_bytes(feedback))
+        write_bytes(self.path / "history.parquet", parquet_bytes(impressions))  # last: where it is, both are
 
     def append(self, day: int, impressions: pa.Table, feedback: pa.Table) -> None:
-        """Logs a day, whole or not at all. Raises `RunError` where the day has been logged before.
+        """Logs a day: what was shown on it, and all that arrived on it; whole or not at all.
 
-        Raises `DataError` for rows of another day, for purchases that did not come on this one, and for an
-        impression_id that comes twice.
+        Raises `RunError` where the day has been logged before, and `DataError` for rows of another day and for rows
+        that come twice: an impression_id, or two of a kind about one impression.
         """
-        check_columns(impressions, IMPRESSIONS, "impressions")
-        check_columns(feedback, FEEDBACK, "feedback")
-        _check_day(day, impressions, feedback)
-        parts = {"impressions": impressions.select(IMPRESSIONS.names), "feedback": feedback.select(FEEDBACK.names)}
+        if not (isinstance(day, int | np.integer) and day >= 0):
+            raise DataError("day of the log", day, "give a whole number from 0 up")
+        parts = zip(("impressions", "feedback"), _checked(f"day {day}", impressions, feedback, first=day, last=day))
         try:
             write_folder(
-                self.path / f"day={day:05d}", {f"{name}.parquet": parquet_bytes(part) for name, part in parts.items()}
+                self.path / f"day={day:05d}", {f"{name}.parquet": parquet_bytes(table) for name, table in parts}
             )
         except FileExistsError as error:
             raise RunError("day of the log", day, "it has been logged already: a day is logged once") from error
 
     def day(self, day: int) -> tuple[pa.Table, pa.Table]:
-        """The impressions and the feedback logged on `day`. Raises `RunError` where there is no such day."""
+        """The IMPRESSIONS and the FEEDBACK logged on `day`. Raises `RunError` where there is no such day."""
         folder = self.path / f"day={day:05d}"
         if not folder.is_dir():
             raise RunError("day of the log", day, f"the days logged are: {self.days}")
         return _read(folder / "impressions.parquet", IMPRESSIONS), _read(folder / "feedback.parquet", FEEDBACK)
 
     def sql(self, query: str, until: int | None = None) -> pd.DataFrame:
-        """The answer to SQL over the view `impressions`, as known at the end of day `until` (default: the last).
+        """The answer to SQL over the views, as known at the end of day `until` (default: the last).
 
         Rows come in the order that the query asks for. Raises `DataError` for SQL that cannot be answered, and for a
         file that cannot be read; `ConfigError` for a query that is no text and a day that is no number.
@@ -100,54 +117,73 @@ class EventLog:
                 self._make_views(connection, until)
             except duckdb.Error as error:
                 raise DataError("event log", str(self.path), f"put the file back: {_first_line(error)}") from error
-            columns = f"the table is impressions, its columns: {', '.join(IMPRESSIONS.names)}"
             try:
                 kinds = [statement.type for statement in connection.extract_statements(query)]
                 if kinds != [duckdb.StatementType.SELECT]:
-                    raise DataError("SQL query", query, f"the log is only read: give one select; {columns}")
+                    raise DataError("SQL query", query, f"the log is only read: give one select; {_COLUMNS}")
                 answer: pd.DataFrame = connection.sql(query).df()
                 return answer
             except duckdb.Error as error:
-                raise DataError("SQL query", query, f"{_first_line(error)}; {columns}") from error
+                raise DataError("SQL query", query, f"{_first_line(error)}; {_COLUMNS}") from error
 
     def digest(self, until: int | None = None) -> str:
-        """SHA-256 over all rows in the order of impression_id, whatever the files look like."""
-        rows = self.sql("select * from impressions order by impression_id", until)
-        return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()
+        """SHA-256 over all rows of both tables in the order of impression_id, whatever the files look like."""
+        whole = hashlib.sha256()
+        for query in (
+            f"select {', '.join(IMPRESSIONS.names)} from impressions order by impression_id",
+            "select * from feedback order by impression_id, kind, day",
+        ):
+            whole.update(pd.util.hash_pandas_object(self.sql(query, until), index=False).to_numpy().tobytes())
+        return whole.hexdigest()
 
     def _make_views(self, connection: duckdb.DuckDBPyConnection, until: int | None) -> None:
         days = [day for day in self.days if until is None or day <= until]
-        history = self.path / "history.parquet"
         folders = [self.path / f"day={day:05d}" for day in days]
-        shown = [*([history] if history.exists() else []), *(folder / "impressions.parquet" for folder in folders)]
-        told = [folder / "feedback.parquet" for folder in folders]
-        for name, files, empty in (("all_impressions", shown, IMPRESSIONS), ("all_feedback", told, FEEDBACK)):
+        imported = (self.path / "history.parquet").exists()
+        for name, before, empty in (
+            ("impressions", "history", IMPRESSIONS),
+            ("feedback", "history_feedback", FEEDBACK),
+        ):
+            files = [
+                *([self.path / f"{before}.parquet"] * imported),
+                *(folder / f"{name}.parquet" for folder in folders),
+            ]
             if files:
                 names = ", ".join(_quoted(file) for file in files)
                 connection.execute(
-                    f"create view {name} as select * from read_parquet([{names}], hive_partitioning = false)"
+                    f"create view all_{name} as select * from read_parquet([{names}], hive_partitioning = false)"
                 )
             else:
-                connection.register(name, empty.empty_table())
+                connection.register(f"all_{name}", empty.empty_table())
         last = until if until is not None else max(days, default=-1)
-        connection.execute(_VIEW.format(t=int(last)))
+        connection.execute(_VIEWS.format(t=int(last)))
 
 
-def _check_day(day: int, impressions: pa.Table, feedback: pa.Table) -> None:
-    if not (isinstance(day, int | np.integer) and day >= 0):
-        raise DataError("day of the log", day, "give a whole number from 0 up")
-    columns = (("day", impressions, False), ("purchase_day", impressions, True), ("purchase_day", feedback, False))
-    for name, table, may_miss in columns:
-        found = pc.min_max(table[name]).as_py().values()
-        wrong = [value for value in found if value not in (day, None)]
-        if wrong or (table[name].null_count and not may_miss):
-            remedy = "log what was shown and what arrived on the day, no more and no less"
-            raise DataError(f"{name} in the log of day {day}", wrong[0] if wrong else None, remedy)
-    for where, table in (("impressions", impressions), ("feedback", feedback)):
-        ids = table["impression_id"]
-        if pc.count_distinct(ids).as_py() < len(ids):
-            twice = None if ids.null_count else pc.mode(ids)[0]["mode"].as_py()
-            raise DataError(f"impression_id in the {where} of day {day}", twice, "log each row once, with its id")
+def _checked(
+    where: str, impressions: pa.Table, feedback: pa.Table, *, first: int = -NEVER, last: int = -1
+) -> tuple[pa.Table, pa.Table]:
+    """The columns of the schema. Raises unless all rows are of the days `first` .. `last`, and each is there once."""
+    for name, table, schema in (("impressions", impressions, IMPRESSIONS), ("feedback", feedback, FEEDBACK)):
+        check_columns(table, schema, f"{name} of {where}")
+        days = table["day"]
+        wrong = [day for day in pc.min_max(days).as_py().values() if day is not None and not first <= day <= last]
+        if wrong or days.null_count:
+            remedy = "log what was shown and what arrived on these days, no more and no less"
+            raise DataError(f"day in the {name} of {where}", wrong[0] if wrong else None, remedy)
+    words = feedback["kind"].cast(pa.string())
+    for word in pc.unique(words).to_pylist():
+        if word not in KINDS:
+            raise DataError(f"kind in the feedback of {where}", word, f"give one of: {', '.join(KINDS)}")
+    _check_once(f"impressions of {where}", impressions["impression_id"])
+    for kind in KINDS:
+        _check_once(f"{kind}s of {where}", feedback["impression_id"].filter(pc.equal(words, kind)))
+    return impressions.select(IMPRESSIONS.names), feedback.select(FEEDBACK.names)
+
+
+def _check_once(where: str, ids: pa.ChunkedArray) -> None:
+    if ids.null_count or pc.count_distinct(ids).as_py() < len(ids):
+        twice = None if ids.null_count else pc.mode(ids)[0]["mode"].as_py()
+        raise DataError(f"impression_id in the {where}", twice, "log each row once, with its id")
 
 
 def _quoted(file: Path) -> str:

@@ -1,7 +1,7 @@
 """Watching: what the company knows of its shop, day by day and over windows.
 
-Nothing here is the truth: clicks are counted, purchases are counted on the day they arrive, and a click rate is an
-estimate with an interval. Drift, data quality and alerts join later.
+Nothing here is the truth: clicks are counted, purchases, ratings and returns are counted on the day they arrive, and a
+click rate is an estimate with an interval. Drift, data quality and alerts join later.
 """
 
 from typing import Any
@@ -13,11 +13,14 @@ import pyarrow.compute as pc
 
 from simlab.recsys.log import EventLog
 from simlab.recsys.metrics import coverage, gini
-from simlab.schema import Catalogue, Floats
+from simlab.schema import KINDS, Catalogue, Floats
 from simlab.settings import require
 
 RIPE_AFTER = 14
 """Days after which nearly every purchase that a day's impressions lead to has arrived, in the default shop."""
+
+VISIT_BITS = 12
+"""request_id >> VISIT_BITS names the visit without its pages, as `schema.Requests` packs them."""
 
 _Z = 1.959964
 
@@ -39,28 +42,38 @@ _COLUMNS = [
 def daily_metrics(impressions: pa.Table, feedback: pa.Table, catalogue: Catalogue, day: int) -> dict[str, float]:
     """What the company knows at the end of `day` from its IMPRESSIONS and the FEEDBACK that arrived.
 
-    Clicks belong to the day's impressions; purchases, revenue and margin (euros) to the day on which they arrive.
-    Rates are NaN on a day without visits.
+    Clicks belong to the day's impressions; purchases, ratings and returns to the day on which they arrive. Revenue is
+    what was paid, refunds what was given back, margin the shop's share of the difference; all in euros. A visit has one
+    slate or several. Coverage and Gini are over the items on sale. Rates are NaN on a day without visits.
     """
-    visits = pc.count_distinct(impressions["request_id"]).as_py()
+    slates = pc.unique(impressions["request_id"]).to_numpy()
+    visits = len(np.unique(slates >> VISIT_BITS))
     clicks = pc.sum(impressions["clicked"]).as_py() or 0
     shown = impressions["item_id"].to_numpy()
-    at_once = impressions["item_id"].filter(impressions["purchased"]).to_numpy()
-    bought = np.concatenate([at_once, feedback["item_id"].to_numpy()])
-    on_sale = int(catalogue.on_sale(day).sum())
-    price = catalogue.price[bought]
+    times_shown = np.bincount(shown, minlength=len(catalogue))[catalogue.on_sale(day)]
     fallback = pc.sum(pc.equal(impressions["source"].cast(pa.string()), "fallback")).as_py() or 0
+    words = feedback["kind"].cast(pa.string())
+    came = {kind: feedback.filter(pc.equal(words, kind)) for kind in KINDS}
+    value = {kind: table["value"].to_numpy() for kind, table in came.items()}
+    kept = {
+        kind: float((catalogue.margin[table["item_id"].to_numpy()] * value[kind]).sum()) for kind, table in came.items()
+    }
     return {
         "visits": visits,
+        "slates": len(slates),
         "impressions": len(shown),
         "clicks": clicks,
         "click_rate": clicks / len(shown) if len(shown) else float("nan"),
         "clicks_per_visit": clicks / visits if visits else float("nan"),
-        "purchases": len(bought),
-        "revenue": float(price.sum()),
-        "margin": float((price * catalogue.margin[bought]).sum()),
-        "coverage": coverage(shown, on_sale),
-        "gini": gini(np.bincount(shown, minlength=on_sale)),
+        "purchases": len(value["purchase"]),
+        "revenue": float(value["purchase"].sum()),
+        "returns": len(value["return"]),
+        "refunds": float(value["return"].sum()),
+        "margin": kept["purchase"] - kept["return"],
+        "ratings": len(value["rating"]),
+        "mean_rating": float(value["rating"].mean()) if len(value["rating"]) else float("nan"),
+        "coverage": coverage(np.flatnonzero(times_shown), len(times_shown)),
+        "gini": gini(times_shown),
         "fallback_share": fallback / len(shown) if len(shown) else float("nan"),
     }
 
@@ -97,7 +110,7 @@ def windows(log: EventLog, days: int = 7, until: int | None = None, *, ripe_afte
     last = max((day for day in log.days if until is None or day <= until), default=-1)
     rows = log.sql(
         f"""select day // {int(days)} * {int(days)} as first_day, user_id, count(*) as impressions,
-                   count(distinct request_id) as visits, sum(clicked::int)::bigint as clicks,
+                   count(distinct request_id >> {VISIT_BITS}) as visits, sum(clicked::int)::bigint as clicks,
                    sum(purchased::int)::bigint as purchases
             from impressions where day >= 0 group by all order by all""",
         until=last,

@@ -78,7 +78,8 @@ class Service:
         require("items in a slate", n, n <= model.n_items, f"the model knows {model.n_items} items: ask for fewer")
         requests = replace(requests, n=min(n, int(np.count_nonzero(allowed))))
         item_id = np.full((len(requests), n), NO_ITEM, dtype=np.int64)
-        item_id[:, : requests.n] = best_items(model, requests, allowed)
+        if requests.n:
+            item_id[:, : requests.n] = best_items(model, requests, allowed)
         if not isinstance(model, RandomModel):
             return item_id, np.ones(item_id.shape)  # the ranking is certain
         pairs = np.unique(requests.exclude, axis=0)

@@ -109,8 +109,8 @@ class Trainer(Protocol):
 def interactions(log: EventLog, *, config: TrainingConfig, day: int) -> Interactions:
     """What can be learnt from at the start of `day`: the rows of the window before it, as known then.
 
-    A purchase that arrives on `day` or later is not there yet, though its impression is. A row that is a days older
-    than the last of the window weighs 0.5 ** (a / half_life).
+    A purchase that arrives on `day` or later is not there yet, though its impression is; it stays one where the goods
+    come back. A row that is a days older than the last of the window weighs 0.5 ** (a / half_life).
     """
     rows = log.sql(
         f"""select user_id, item_id, day, count(*) as n from impressions

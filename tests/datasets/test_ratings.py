@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simlab.datasets import Ratings, observed, sample, to_impressions
+from simlab.datasets import Ratings, observed, sample, to_history
 from simlab.datasets.ratings import DAY
 from simlab.errors import ConfigError
-from simlab.schema import IMPRESSIONS, check_columns
+from simlab.schema import FEEDBACK, IMPRESSIONS, NEVER, Requests, check_columns
 
 
 def ratings_of(rows: list[tuple[int, int, float, int]], n_users: int = 4, n_items: int = 5) -> Ratings:
@@ -30,6 +30,8 @@ def ratings_of(rows: list[tuple[int, int, float, int]], n_users: int = 4, n_item
     )
 
 
+PRICE = np.array([9.99, 5.0, 12.5, 7.25, 20.0])
+
 ROW = st.tuples(
     st.integers(0, 3), st.integers(0, 4), st.sampled_from([0.5, 1, 1.5, 2, 3, 4.5, 5]), st.integers(0, 5 * DAY)
 )
@@ -40,32 +42,63 @@ ROW = st.tuples(
 def test_each_rating_becomes_one_impression(rows: list[tuple[int, int, float, int]]) -> None:
     """Clicked, bought and rated on its day; ids are unique; the last day is -1; half stars go up."""
     ratings = ratings_of(rows)
-    table = to_impressions(ratings)
-    check_columns(table, IMPRESSIONS, "log")
+    history = to_history(ratings, PRICE)
+    shown, told = history.impressions, history.feedback
+    check_columns(shown, IMPRESSIONS, "log")
+    check_columns(told, FEEDBACK, "log")
     last = max(time // DAY for *_, time in rows)
-    expected = sorted((time // DAY - last - 1, user, item, int(np.ceil(rating))) for user, item, rating, time in rows)
-    columns = [table[name].to_pylist() for name in ("day", "user_id", "item_id", "rating")]
-    assert sorted(zip(*columns, strict=True)) == expected
-    assert table["purchase_day"] == table["day"]
-    assert pc.all(table["clicked"]).as_py()
-    assert pc.all(table["purchased"]).as_py()
-    assert table["propensity"].null_count == len(rows)
-    assert len(pc.unique(table["impression_id"])) == len(rows)
+    expected = sorted(
+        (time // DAY - last - 1, time % DAY, user, item, PRICE[item], np.ceil(rating))
+        for user, item, rating, time in rows
+    )
+    came = told.to_pandas().astype({"kind": "str"}).set_index("impression_id")
+    found = shown.to_pandas().set_index("impression_id")[["day", "second", "user_id", "item_id"]]
+    for kind in ("purchase", "rating"):
+        part = came[came["kind"] == kind]
+        assert part[["day", "item_id"]].sort_index().equals(found[["day", "item_id"]].sort_index())
+        found = found.assign(**{kind: part["value"]})
+    assert sorted(found.itertuples(index=False, name=None)) == expected
+    assert told.num_rows == 2 * len(rows)
+    assert told["day"].to_pylist() == sorted(told["day"].to_pylist())
+    assert pc.all(shown["clicked"]).as_py()
+    assert len(pc.unique(shown["impression_id"])) == len(rows)
+    for name in ("propensity", "latency_ms", "dwell"):
+        assert shown[name].null_count == len(rows)
     for name, word in (("model_version", "organic"), ("arm", "history"), ("source", "history")):
-        assert pc.unique(table[name]).to_pylist() == [word]
+        assert pc.unique(shown[name]).to_pylist() == [word]
 
 
 def test_a_user_may_rate_thousands_in_a_day() -> None:
-    """Past 256 visits positions go on, and ids stay unique and say day and user."""
+    """Sixteen slates of one to a visit; past 256 of them positions go on, and ids stay unique and say what they say."""
     n = 3000
     rows = [(3, k % 5, 4.0, 7 * DAY + k) for k in range(n)] + [(0, 0, 1.0, 8 * DAY)]
-    table = to_impressions(ratings_of(rows))
+    table = to_history(ratings_of(rows), PRICE).impressions
     assert len(pc.unique(table["impression_id"])) == n + 1
     assert table["item_id"].to_pylist()[:n] == [k % 5 for k in range(n)]  # in order of time
     assert table["position"].to_pylist()[:257] == [0] * 256 + [1]
-    decoded = np.asarray(table["impression_id"])
-    assert ((decoded >> 47) - (1 << 15)).tolist() == table["day"].to_pylist()
-    assert ((decoded >> 16) & (2**31 - 1)).tolist() == table["user_id"].to_pylist()
+    asked = [
+        Requests(day=day, user_id=np.array([user]), visit=np.array([visit]), page=np.array([page]), n=1).request_id[0]
+        for day, user, visit, page in [(-2, 3, 0, 0), (-2, 3, 0, 1), (-2, 3, 1, 0), (-2, 3, 15, 15), (-1, 0, 0, 0)]
+    ]
+    assert table["request_id"].take([0, 1, 16, 255, n]).to_pylist() == asked
+    assert (
+        table["impression_id"].to_pylist()
+        == (np.asarray(table["request_id"]) | np.asarray(table["position"]).astype(np.int64)).tolist()
+    )
+
+
+def test_more_ratings_in_a_day_than_ids_are_refused() -> None:
+    """65,536 of a user, and not one more."""
+    for n in (65_536, 65_537):
+        same = np.zeros(n, dtype=np.int64)
+        ratings = replace(
+            ratings_of([(0, 0, 5, 0)]), user_id=same, item_id=same, rating=np.full(n, 3.0), timestamp=same
+        )
+        if n == 65_536:
+            assert len(pc.unique(to_history(ratings, PRICE).impressions["impression_id"])) == n
+        else:
+            with pytest.raises(ConfigError, match="made up, ratings of one user on one day"):
+                to_history(ratings, PRICE)
 
 
 def test_public_features_come_from_the_data_or_say_unknown() -> None:
@@ -75,7 +108,12 @@ def test_public_features_come_from_the_data_or_say_unknown() -> None:
     assert seen.catalogue.category.words() == ["Drama", "unknown", "Comedy", "Drama", "Drama"]
     assert seen.catalogue.brand.words() == ["1990s", "unknown", "2000s", "2000s", "1910s"]
     assert set(seen.shoppers.segment.words()) == set(seen.shoppers.region.words()) == {"unknown"}
-    assert seen.catalogue.on_sale(-2).all()
+    first = ratings.day.min()
+    assert seen.catalogue.on_sale(first).all()
+    assert not seen.catalogue.on_sale(first - 1).any()
+    assert set(seen.catalogue.retire_day) == {NEVER}
+    assert len(seen.shoppers.arrived_by(first)) == 4
+    assert len(seen.shoppers.arrived_by(first - 1)) == 0
     known = replace(ratings, age=np.array([17, 18, 60, 49]), occupation=("writer", "artist", "none", "none"))
     shoppers = observed(known, seed=0).shoppers
     assert shoppers.segment.words() == ["under 18", "18-24", "56 and over", "45-49"]

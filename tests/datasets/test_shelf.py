@@ -9,12 +9,18 @@ import pytest
 
 from simlab.datasets import Ratings, catalogue, check_shop, data_folder, load, read_shop, write_shop
 from simlab.errors import ConfigError, DataError
+from simlab.schema import FEEDBACK, IMPRESSIONS, History
 
 TABLES = {
-    "history": pa.table({"day": [-2, -1]}),
+    "impressions": pa.Table.from_pylist(
+        [{"day": day, "clicked": True, "model_version": "old", "source": "history"} for day in (-2, -1)], IMPRESSIONS
+    ),
+    "feedback": pa.Table.from_pylist([{"kind": "return", "day": 3, "value": 9.5}], FEEDBACK),
     "items": pa.table({"name": ["Giraffe chew toy"]}),
     "users": pa.table({"region": ["north"]}),
 }
+HISTORY = History(impressions=TABLES["impressions"], feedback=TABLES["feedback"])
+SHOP = {"history": HISTORY, "items": TABLES["items"], "users": TABLES["users"]}
 
 
 @pytest.fixture
@@ -77,9 +83,17 @@ def test_the_shop_comes_back_as_it_was_written(shelf: Path) -> None:
     """Tables are the same, and written again they are the same bytes."""
     folder = write_shop(TABLES)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert read_shop() == TABLES
+    assert read_shop() == SHOP
     write_shop(TABLES)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["impressions", "feedback"])
+def test_a_shop_of_another_schema_is_refused(shelf: Path, name: str) -> None:
+    """Whole files are not enough: the first column that is missing is named."""
+    write_shop({**TABLES, name: TABLES[name].drop_columns(["day"])})
+    with pytest.raises(ConfigError, match=f"{name} of the data set shop.*add the column day"):
+        read_shop()
 
 
 def test_every_damaged_byte_of_the_shop_is_noticed(shelf: Path) -> None:
@@ -110,9 +124,9 @@ def test_the_manifest_names_the_files_of_the_data_set_and_no_others(shelf: Path)
     (shelf / "shop" / "thesis.parquet").write_text("chapter 1")
     folder = write_shop(TABLES)
     manifest = json.loads((folder / "manifest.json").read_text())["sha256"]
-    assert set(manifest) == {"history.parquet", "items.parquet", "users.parquet"}
-    assert read_shop() == TABLES
-    for kept in ({}, {"history.parquet": manifest["history.parquet"]}):
+    assert set(manifest) == {f"{name}.parquet" for name in TABLES}
+    assert read_shop() == SHOP
+    for kept in ({}, {"items.parquet": manifest["items.parquet"]}):
         (folder / "manifest.json").write_text(json.dumps({"sha256": kept}))
         with pytest.raises(DataError, match=r"not a manifest of shop: \w+\.parquet is not in it"):
             read_shop()

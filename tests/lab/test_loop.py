@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,20 @@ from simlab.world.users import visits
 
 SMALL = {"n_users": 200, "n_items": 60, "history_days": 21, "new_items_per_week": 2}
 CONFIG = RunConfig(days=8, retrain="scheduled:3", seed=7, world=SMALL)
+
+DEEP = {
+    **SMALL,
+    "complements": 1.0, "fuss": 0.5, "budget": 0.3, "tail": 0.1,
+    "response": {"cascade_share": 0.3, "dependent_share": 0.3, "logit_share": 0.2, "impatience": 0.3},
+    "rhythm": {"yearly": 0.3, "next_page": 0.3, "campaign_days": 3, "campaign_lift": 0.5},
+    "loyalty": {"pull": 1.0, "churn": 0.1, "newcomers_per_week": 20},
+    "change": {
+        "shift_day": 4, "shift_share": 0.3, "season": 0.5, "fashion": 0.5, "boredom": 0.05, "item_boredom": 0.2,
+        "influence": 0.01, "price_change": 0.05, "lifetime_days": 60, "stock": 3,
+    },
+}  # fmt: skip
+"""Every behaviour that there is, at once."""
+DEEP_CONFIG = RunConfig(days=8, retrain="scheduled:3", seed=7, latency_ms=200.0, world=DEEP)
 
 GOLDEN = "174f399fa4cae85815b6b80caf9e9d0781c07f6da281babb0e28f52bd76d644c"
 """Digest of the log of CONFIG. It changes when anything that a learner sees changes; then say so in CHANGELOG.md."""
@@ -65,6 +80,14 @@ def test_a_longer_run_begins_with_the_shorter_one(whole: Run, tmp_path: Path) ->
     """Days to come change nothing of days past."""
     longer = run(RunConfig(days=11, retrain="scheduled:3", seed=7, world=SMALL), out=tmp_path / "longer")
     assert longer.log.digest(until=7) == whole.log.digest()
+
+
+def test_a_longer_run_of_a_deep_world_begins_with_the_shorter_one(tmp_path: Path) -> None:
+    """With every behaviour on, newcomers and launches of days to come change nothing of days past."""
+    shorter = run(DEEP_CONFIG, out=tmp_path / "shorter")
+    longer = run(replace(DEEP_CONFIG, days=15), out=tmp_path / "longer")
+    assert len(longer.world.shoppers) > len(shorter.world.shoppers)
+    assert longer.log.digest(until=7) == shorter.log.digest()
 
 
 KILLER = """
@@ -151,7 +174,8 @@ def test_what_the_company_logs_is_what_came_of_it(whole: Run) -> None:
         "select count(*) as n, max(purchase_day) as last from impressions where purchased and day >= 0"
     )
     table = ring.pending.to_pandas()
-    assert (table["purchase_day"] >= CONFIG.days).all()
+    assert (table["day"] >= CONFIG.days).all()
+    table = table[table["kind"] == "purchase"]
     expected = 0.0
     for day in range(CONFIG.days):
         expected += whole.metrics["true_purchases_per_visit"][day] * whole.metrics["visits"][day]
@@ -181,13 +205,14 @@ def test_metrics_have_a_row_a_day_and_weeks_add_up(whole: Run) -> None:
 
 def test_a_day_s_metrics_hold_what_was_known_that_day(whole: Run) -> None:
     """Counted anew from the log as known at the end of each day: no purchase is counted before it arrives."""
-    price = whole.world.catalogue.price
     for day in range(CONFIG.days):
         row = whole.metrics.loc[day]
         shown = whole.log.sql(f"select count(*) n, sum(clicked::int) c from impressions where day = {day}", until=day)
-        bought = whole.log.sql(f"select item_id from impressions where purchase_day = {day}", until=day)["item_id"]
-        assert (row["impressions"], row["clicks"], row["purchases"]) == (shown["n"][0], shown["c"][0], len(bought))
-        assert row["revenue"] == pytest.approx(price[bought].sum())
+        told = whole.log.sql(f"select kind, value from feedback where day = {day}", until=day).astype({"kind": str})
+        value = told.groupby("kind")["value"].agg(["size", "sum"]).reindex(["purchase", "return", "rating"]).fillna(0)
+        assert (row["impressions"], row["clicks"]) == (shown["n"][0], shown["c"][0])
+        assert row[["purchases", "returns", "ratings"]].tolist() == value["size"].tolist()
+        assert row[["revenue", "refunds"]].tolist() == pytest.approx(value["sum"].tolist()[:2])
     late = whole.log.sql("select count(*) n from impressions where day >= 0 and purchase_day > day")["n"][0]
     assert late > 0
 
@@ -219,6 +244,7 @@ def test_a_random_shop_logs_its_propensities(tmp_path: Path) -> None:
     "name",
     [
         "log/history.parquet",
+        "log/history_feedback.parquet",
         "log/day=00002/impressions.parquet",
         "log/day=00002/feedback.parquet",
         "truth/history.parquet",

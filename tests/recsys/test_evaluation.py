@@ -20,11 +20,24 @@ from simlab.recsys.log import EventLog
 from simlab.recsys.metrics import auc
 from simlab.recsys.models import FactorModel, PopularityModel, RandomModel
 from simlab.recsys.training import Interactions, TrainingConfig, fit
-from simlab.schema import FEEDBACK, IMPRESSIONS, Bools, Catalogue, Floats, Ints, Labels, Requests, Shoppers, codes_of
+from simlab.schema import (
+    FEEDBACK,
+    IMPRESSIONS,
+    NEVER,
+    Bools,
+    Catalogue,
+    Floats,
+    History,
+    Ints,
+    Labels,
+    Requests,
+    Shoppers,
+    codes_of,
+)
 from simlab.streams import stream
 
 
-def catalogue_of(n: int, launch_day: Ints | None = None) -> Catalogue:
+def catalogue_of(n: int, launch_day: Ints | None = None, retire_day: Ints | None = None) -> Catalogue:
     """Items without a difference."""
     return Catalogue(
         name=tuple(f"item {number}" for number in range(n)),
@@ -33,12 +46,18 @@ def catalogue_of(n: int, launch_day: Ints | None = None) -> Catalogue:
         price=np.full(n, 10.0),
         margin=np.full(n, 0.3),
         launch_day=np.full(n, -100) if launch_day is None else launch_day,
+        retire_day=np.full(n, NEVER) if retire_day is None else retire_day,
     )
 
 
-def shoppers_of(segments: list[str]) -> Shoppers:
+def shoppers_of(segments: list[str], arrival_day: Ints | None = None) -> Shoppers:
     """Shoppers who differ in their segment alone."""
-    return Shoppers(segment=codes_of(segments), region=Labels.constant("north", len(segments)))
+    n = len(segments)
+    return Shoppers(
+        segment=codes_of(segments),
+        region=Labels.constant("north", n),
+        arrival_day=np.full(n, -100) if arrival_day is None else arrival_day,
+    )
 
 
 def rows(*pairs: tuple[int, int]) -> Interactions:
@@ -69,18 +88,21 @@ class Table:
         return self.table[requests.user_id]
 
 
-def history(events: list[tuple[int, int, int]]) -> pa.Table:
+def clicks(events: list[tuple[int, int, int]]) -> pa.Table:
     """IMPRESSIONS, all clicked, of (day, user_id, item_id)."""
-    usual: dict[str, Any] = {"position": 0, "model_version": "old", "arm": "history", "source": "history"}
+    usual: dict[str, Any] = {"second": 0, "position": 0, "model_version": "old", "arm": "history", "source": "history"}
     return pa.Table.from_pylist(
         [
-            {"request_id": n, "impression_id": n, "day": day, "user_id": user, "item_id": item}
-            | usual
-            | {"clicked": True, "purchased": False}
+            {"request_id": n, "impression_id": n, "day": day, "user_id": user, "item_id": item, "clicked": True} | usual
             for n, (day, user, item) in enumerate(events)
         ],
         schema=IMPRESSIONS,
     )
+
+
+def history(events: list[tuple[int, int, int]]) -> History:
+    """A past of clicks that led to nothing."""
+    return History(impressions=clicks(events), feedback=FEEDBACK.empty_table())
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
@@ -148,7 +170,7 @@ def test_a_split_by_time_is_the_past_and_the_days_after(tmp_path: Path) -> None:
     assert sorted(split.held_out.user_id.tolist()) == list(range(1, 8))
     assert sorted(split.seen.user_id.tolist()) == list(range(8, 28))
     assert split.held_out.weight.tolist() == [1.0] * 7
-    assert split.day == -1
+    assert (split.first_day, split.day) == (-7, -1)
     with pytest.raises(ConfigError, match="holdout_days"):
         split_by_time(log, config=TrainingConfig(), day=0, holdout_days=0)
 
@@ -227,6 +249,20 @@ def test_only_what_is_on_sale_is_recommended() -> None:
     assert (older.recall, older.coverage) == (0.0, 1 / 3)  # trained before item 2 was there
 
 
+@pytest.mark.parametrize(
+    ("retired", "recall", "coverage"), [(-8, 0.0, 1 / 3), (-7, 0.0, 1 / 3), (-6, 1.0, 1 / 4), (NEVER, 1.0, 1 / 4)]
+)
+def test_what_was_retired_before_is_not_recommended(retired: int, recall: float, coverage: float) -> None:
+    """An item that was on sale on any day held out may be recommended: the best one here, if it is there on day -7."""
+    goods = catalogue_of(4, retire_day=np.array([NEVER, retired, NEVER, NEVER]))
+    model = PopularityModel(score=np.array([1.0, 2.0, 0.0, 0.0]))
+    split = Split(seen=rows((0, 1)), held_out=rows((0, 1)), first_day=-7, day=-1)
+    marks = evaluate(model, split, goods, shoppers_of(["a"]), k=1).overall
+    assert (marks.recall, marks.coverage) == (recall, coverage)
+    whenever = replace(split, first_day=-NEVER, day=NEVER)  # of events without days
+    assert evaluate(model, whenever, goods, shoppers_of(["a"]), k=1).overall.recall == 1.0
+
+
 def test_models_side_by_side() -> None:
     """`compare` is `evaluate` for each model, in the order given; the learnt one is above the baselines."""
     liked = (np.arange(60)[:, None] + np.arange(40)) % 2 == 0
@@ -247,12 +283,12 @@ def test_models_side_by_side() -> None:
 
 
 def test_more_users_than_fit_in_a_block_make_no_difference() -> None:
-    """Users are scored in blocks; every one gets the list of their own row."""
-    n = 5000
-    item = np.arange(n) % 7
-    best = Table(np.eye(7)[item])
+    """A million scores or so are made at once; every user gets the list of their own row."""
+    n, n_items = 5000, 300
+    item = np.arange(n) % n_items
+    best = Table(np.eye(n_items)[item])
     split = Split(seen=rows(), held_out=Interactions(user_id=np.arange(n), item_id=item, weight=np.ones(n)))
-    assert evaluate(best, split, catalogue_of(7), shoppers_of(["a"] * n), k=1).overall.recall == 1.0
+    assert evaluate(best, split, catalogue_of(n_items), shoppers_of(["a"] * n), k=1).overall.recall == 1.0
 
 
 def test_a_backtest_trains_on_the_past_alone(tmp_path: Path) -> None:
@@ -267,7 +303,7 @@ def test_a_backtest_trains_on_the_past_alone(tmp_path: Path) -> None:
     split = split_by_time(log, config=config, day=0, holdout_days=10)
     expected = evaluate(fit(split.seen, goods, people, config=config), split, goods, people)
     pd.testing.assert_frame_equal(found.table(), expected.table(), check_exact=True)
-    log.append(0, history([(0, 1, 1), (0, 2, 3)]), FEEDBACK.empty_table())
+    log.append(0, clicks([(0, 1, 1), (0, 2, 3)]), FEEDBACK.empty_table())
     again = backtest(log, goods, people, config=config, day=0, holdout_days=10)
     pd.testing.assert_frame_equal(found.table(), again.table(), check_exact=True)
 
@@ -281,6 +317,19 @@ def test_a_backtest_knows_no_item_before_its_launch(tmp_path: Path) -> None:
         config = TrainingConfig(algorithm=algorithm)
         found = backtest(log, goods, shoppers_of(["a"] * 8), config=config, day=0, holdout_days=7)
         assert (found.k, found.overall.recall, found.overall.coverage) == (3, 0.0, 2 / 3)
+
+
+@pytest.mark.parametrize(("arrival", "precision"), [(-7, 1.0), (-6, 0.5)])
+def test_a_backtest_knows_no_shopper_before_the_arrival(arrival: int, precision: float, tmp_path: Path) -> None:
+    """Segment a likes even items, b odd ones. Of two who were there when it was trained, though without a click, the
+    model knows what their segments like; those who came later get the same list, in which each item suits one of them.
+    """
+    log = EventLog(tmp_path / "log")
+    liked = [(user, item) for user in range(62) for item in range(40) if (user + item) % 2 == 0]
+    log.import_history(history([(-9 if user < 60 else -2, user, item) for user, item in liked]))
+    people = shoppers_of(["a", "b"] * 31, arrival_day=np.array([-50] * 60 + [arrival] * 2))
+    found = backtest(log, catalogue_of(40), people, config=TrainingConfig(), day=0, holdout_days=7)
+    assert (found.new_users.n_users, found.new_users.precision) == (2, precision)
 
 
 def test_a_list_is_no_longer_than_the_shop() -> None:

@@ -12,102 +12,139 @@ from hypothesis import strategies as st
 
 from simlab.errors import ConfigError
 from simlab.recsys.log import EventLog
-from simlab.recsys.monitor import RIPE_AFTER, daily_metrics, ratio, windows
-from simlab.schema import FEEDBACK, IMPRESSIONS, Catalogue, Labels
+from simlab.recsys.monitor import RIPE_AFTER, VISIT_BITS, daily_metrics, ratio, windows
+from simlab.schema import FEEDBACK, IMPRESSIONS, NEVER, Catalogue, History, Labels
 from simlab.streams import stream
 
 CATALOGUE = Catalogue(
-    name=("duck", "kite", "bear", "comic", "tent"),
-    category=Labels.constant("toys", 5),
-    brand=Labels.constant("Alder", 5),
-    price=np.array([10.0, 20.0, 5.0, 8.0, 100.0]),
-    margin=np.array([0.5, 0.25, 0.4, 0.5, 0.1]),
-    launch_day=np.array([-9, -9, -9, 0, 7]),
+    name=("yo-yo", "duck", "kite", "bear", "comic", "tent"),
+    category=Labels.constant("toys", 6),
+    brand=Labels.constant("Alder", 6),
+    price=np.array([3.0, 10.0, 20.0, 5.0, 8.0, 100.0]),
+    margin=np.array([0.8, 0.5, 0.25, 0.4, 0.5, 0.1]),
+    launch_day=np.array([-9, -9, -9, -9, 0, 7]),
+    retire_day=np.array([2, NEVER, NEVER, NEVER, 40, NEVER]),
 )
 
 
 def impressions(rows: pd.DataFrame) -> pa.Table:
-    """IMPRESSIONS of what matters here; the other columns are filled in."""
+    """IMPRESSIONS of what matters here; the other columns are filled in. `visit` and `page` make the request_id."""
     n = len(rows)
+    page = rows["page"].to_numpy() if "page" in rows else np.zeros(n, dtype=np.int64)
     columns: dict[str, Any] = {
-        "request_id": np.arange(n),
-        "impression_id": rows["day"].to_numpy() * 1_000_000 + np.arange(n),
+        "request_id": (rows["visit"].to_numpy() << VISIT_BITS) | (page << 8),
+        "impression_id": (rows["day"].to_numpy() << 32) + np.arange(n),
+        "second": np.zeros(n),
         "position": np.zeros(n),
         "propensity": np.ones(n),
         "model_version": ["m1"] * n,
         "arm": ["champion"] * n,
         "source": ["model"] * n,
-        "purchased": np.zeros(n, dtype=bool),
-        "rating": [None] * n,
+        "latency_ms": np.ones(n),
+        "dwell": np.ones(n),
     } | {str(name): rows[name].to_numpy() for name in rows}
-    columns["purchase_day"] = [day if bought else None for day, bought in zip(rows["day"], columns["purchased"])]
     return pa.table({name: pa.array(columns[name]) for name in IMPRESSIONS.names}).cast(IMPRESSIONS)
+
+
+def feedback(rows: pd.DataFrame) -> pa.Table:
+    """FEEDBACK of rows with all of its columns."""
+    return pa.table({name: pa.array(rows[name].to_numpy()) for name in FEEDBACK.names}).cast(FEEDBACK)
 
 
 A_DAY = pd.DataFrame(
     [
-        # visit, user, item, clicked, purchased, source
-        (1, 0, 0, True, True, "model"),
-        (1, 0, 1, True, False, "model"),
-        (2, 0, 0, False, False, "model"),
-        (2, 0, 1, True, True, "model"),
-        (3, 4, 0, False, False, "fallback"),
-        (3, 4, 3, False, False, "fallback"),
+        # visit, page, user, item, clicked, source
+        (1, 0, 0, 1, True, "model"),
+        (1, 1, 0, 2, True, "model"),
+        (2, 0, 0, 1, False, "model"),
+        (2, 0, 0, 2, True, "model"),
+        (3, 0, 4, 1, False, "fallback"),
+        (3, 2, 4, 4, False, "fallback"),
     ],
-    columns=["request_id", "user_id", "item_id", "clicked", "purchased", "source"],
+    columns=["visit", "page", "user_id", "item_id", "clicked", "source"],
 ).assign(day=2)
 
-ARRIVED = pa.table(
-    {"impression_id": [-1, -2, -3], "item_id": [1, 2, 2], "purchase_day": [2, 2, 2], "rating": [None, 5, None]}
-).cast(FEEDBACK)
+ARRIVED = pd.DataFrame(
+    [
+        (11, 1, "purchase", 10.0),
+        (12, 2, "purchase", 20.0),
+        (-1, 2, "purchase", 36.0),  # two kites, at a lower price
+        (-2, 0, "purchase", 3.0),  # bought before it was retired
+        (-2, 0, "rating", 5.0),
+        (-3, 3, "rating", 2.0),
+        (-4, 1, "return", 10.0),
+    ],
+    columns=["impression_id", "item_id", "kind", "value"],
+).assign(day=2)
 
 
 def test_a_day_is_counted_as_by_hand() -> None:
-    """Three visits, six impressions, three clicks; five purchases arrive, two of them of this day's impressions."""
-    found = daily_metrics(impressions(A_DAY), ARRIVED, CATALOGUE, 2)
+    """Three visits of five slates, six impressions, three clicks; four purchases, two ratings and a return arrive."""
+    found = daily_metrics(impressions(A_DAY), feedback(ARRIVED), CATALOGUE, 2)
     assert found == {
         "visits": 3,
+        "slates": 5,
         "impressions": 6,
         "clicks": 3,
         "click_rate": 3 / 6,
         "clicks_per_visit": 3 / 3,
-        "purchases": 5,
-        "revenue": 10 + 20 + 20 + 5 + 5,
-        "margin": pytest.approx(10 * 0.5 + 2 * 20 * 0.25 + 2 * 5 * 0.4),
-        "coverage": 3 / 4,  # the tent is not on sale yet
+        "purchases": 4,
+        "revenue": 10 + 20 + 36 + 3,
+        "returns": 1,
+        "refunds": 10,
+        "margin": pytest.approx(0.5 * 10 + 0.25 * 20 + 0.25 * 36 + 0.8 * 3 - 0.5 * 10),
+        "ratings": 2,
+        "mean_rating": 3.5,
+        "coverage": 3 / 4,  # the tent is not on sale yet, the yo-yo no more
         "gini": pytest.approx((2 * (1 * 0 + 2 * 1 + 3 * 2 + 4 * 3) - 5 * 6) / (4 * 6)),  # shown 0, 1, 2 and 3 times
         "fallback_share": 2 / 6,
     }
 
 
 def test_a_day_is_counted_as_by_pandas() -> None:
-    """A random day of 500 impressions, the same numbers from data frames."""
+    """A random day of 500 impressions and 300 rows of feedback, the same numbers from data frames."""
     rng = stream(1, "test monitor")
-    rows = pd.DataFrame({"request_id": np.repeat(np.arange(250), 2), "user_id": rng.integers(0, 90, 500), "day": 9})
-    rows = rows.assign(item_id=rng.integers(0, 5, 500), clicked=rng.random(500) < 0.4)
-    rows = rows.assign(
-        purchased=rows["clicked"] & (rng.random(500) < 0.5), source=rng.choice(["model", "fallback"], 500)
-    )
-    found = daily_metrics(impressions(rows), ARRIVED, CATALOGUE, 9)
-    bought = pd.concat([rows.loc[rows["purchased"], "item_id"], ARRIVED.to_pandas()["item_id"]])
-    price, margin = pd.Series(CATALOGUE.price), pd.Series(CATALOGUE.margin)
-    assert found["visits"] == rows["request_id"].nunique()
+    rows = pd.DataFrame({"visit": np.repeat(np.arange(125), 4), "page": np.tile([0, 0, 1, 1], 125), "day": 39})
+    rows = rows.assign(item_id=rng.integers(1, 6, 500), clicked=rng.random(500) < 0.4)
+    rows = rows.assign(user_id=rng.integers(0, 90, 500), source=rng.choice(["model", "fallback"], 500))
+    told = pd.DataFrame({"impression_id": np.arange(300), "item_id": rng.integers(0, 6, 300), "day": 39})
+    told = told.assign(kind=rng.choice(["purchase", "rating", "return"], 300), value=rng.integers(1, 6, 300) * 1.0)
+    found = daily_metrics(impressions(rows), feedback(told), CATALOGUE, 39)
+    value = told.groupby("kind")["value"]
+    share = told["item_id"].map(pd.Series(CATALOGUE.margin)) * told["value"]
+    kept = share.groupby(told["kind"]).sum()
+    assert (found["visits"], found["slates"]) == (125, 250)
     assert found["click_rate"] == pytest.approx(rows["clicked"].mean())
-    assert found["clicks_per_visit"] == pytest.approx(rows.groupby("request_id")["clicked"].sum().mean())
-    assert found["purchases"] == len(bought)
-    assert found["revenue"] == pytest.approx(bought.map(price).sum())
-    assert found["margin"] == pytest.approx(bought.map(price * margin).sum())
-    assert found["coverage"] == rows["item_id"].nunique() / 5
+    assert found["clicks_per_visit"] == pytest.approx(rows.groupby("visit")["clicked"].sum().mean())
+    assert [found[name] for name in ("purchases", "ratings", "returns")] == value.size().tolist()
+    assert found["revenue"] == pytest.approx(value.sum()["purchase"])
+    assert found["refunds"] == pytest.approx(value.sum()["return"])
+    assert found["mean_rating"] == pytest.approx(value.mean()["rating"])
+    assert found["margin"] == pytest.approx(kept["purchase"] - kept["return"])
+    assert found["coverage"] == 1
     assert found["fallback_share"] == pytest.approx((rows["source"] == "fallback").mean())
+
+
+def test_coverage_is_of_what_is_on_sale() -> None:
+    """What is retired, or not launched yet, is neither in the catalogue that is covered nor counted if it is shown."""
+    shown = pd.DataFrame({"visit": [1, 1, 1], "user_id": 0, "item_id": [0, 1, 5], "clicked": False})
+    for day, on_sale in ((1, {0, 1, 2, 3, 4}), (2, {1, 2, 3, 4}), (7, {1, 2, 3, 4, 5}), (40, {1, 2, 3, 5})):
+        found = daily_metrics(impressions(shown.assign(day=day)), FEEDBACK.empty_table(), CATALOGUE, day)
+        assert found["coverage"] == len(on_sale & {0, 1, 5}) / len(on_sale)
+        shown_once = len(on_sale & {0, 1, 5})
+        assert found["gini"] == pytest.approx(1 - shown_once / len(on_sale))
 
 
 def test_a_day_without_visits_is_a_day() -> None:
     """Counts are 0, rates are not defined, and late purchases still arrive."""
-    found = daily_metrics(IMPRESSIONS.empty_table(), ARRIVED, CATALOGUE, 2)
-    assert [found[name] for name in ("visits", "impressions", "clicks", "purchases", "coverage")] == [0, 0, 0, 3, 0]
-    assert found["revenue"] == 30
+    found = daily_metrics(IMPRESSIONS.empty_table(), feedback(ARRIVED), CATALOGUE, 2)
+    assert [found[name] for name in ("visits", "slates", "impressions", "clicks", "coverage")] == [0, 0, 0, 0, 0]
+    assert (found["purchases"], found["revenue"]) == (4, 69)
     assert all(np.isnan(found[name]) for name in ("click_rate", "clicks_per_visit", "gini", "fallback_share"))
-    assert daily_metrics(IMPRESSIONS.empty_table(), FEEDBACK.empty_table(), CATALOGUE, 2)["revenue"] == 0
+    nothing = daily_metrics(IMPRESSIONS.empty_table(), FEEDBACK.empty_table(), CATALOGUE, 2)
+    assert [nothing[name] for name in ("purchases", "ratings", "returns")] == [0, 0, 0]
+    assert [nothing[name] for name in ("revenue", "refunds", "margin")] == [0, 0, 0]
+    assert np.isnan(nothing["mean_rating"])
 
 
 USERS = st.lists(st.tuples(st.floats(0, 50), st.floats(0.5, 50)), min_size=2, max_size=30)
@@ -176,23 +213,26 @@ Logged = tuple[EventLog, pd.DataFrame]
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
-    """Twenty-four live days after one of history; a third of the clicks is bought, half of it three days later."""
+    """Twenty-four live days after one of history; two pages a visit; a third of the clicks is bought, half
+    of it three days later."""
     rng = stream(4, "test monitor")
     n = 40 * (N_DAYS + 1)
-    rows = pd.DataFrame({"day": np.repeat(np.arange(-1, N_DAYS), 40), "user_id": rng.integers(0, 12, n)})
-    rows = rows.assign(request_id=np.arange(n) // 4, item_id=rng.integers(0, 3, n), clicked=rng.random(n) < 0.5)
-    rows["user_id"] = rows["request_id"] % 12
+    rows = pd.DataFrame({"day": np.repeat(np.arange(-1, N_DAYS), 40), "item_id": rng.integers(0, 3, n)})
+    rows = rows.assign(visit=np.arange(n) // 4, page=np.arange(n) // 2 % 2, clicked=rng.random(n) < 0.5)
+    rows["user_id"] = rows["visit"] % 12
     rows["bought"] = rows["clicked"] & (rng.random(n) < 1 / 3)
-    rows["wait"] = np.where(rng.random(n) < 0.5, 0, 3)
-    rows["purchased"] = rows["bought"] & (rows["wait"] == 0)
+    rows["arrives"] = rows["day"] + np.where(rng.random(n) < 0.5, 0, 3)
     log = EventLog(tmp_path_factory.mktemp("log"))
-    by_day = {day: impressions(part.drop(columns=["bought", "wait"])) for day, part in rows.groupby("day")}
+    by_day = {day: impressions(part.drop(columns=["bought", "arrives"])) for day, part in rows.groupby("day")}
     rows["impression_id"] = np.concatenate([table["impression_id"].to_numpy() for table in by_day.values()])
-    log.import_history(by_day[-1])
+
+    def told(day: int) -> pa.Table:
+        part = rows[rows["bought"] & (rows["arrives"] == day)].assign(day=day)
+        return feedback(pd.concat([part.assign(kind=kind, value=5.0) for kind in ("purchase", "rating")]))
+
+    log.import_history(History(impressions=by_day[-1], feedback=told(-1)))
     for day in range(N_DAYS):
-        late = rows[rows["bought"] & (rows["wait"] > 0) & (rows["day"] + rows["wait"] == day)]
-        told = late.assign(purchase_day=day, rating=5)[FEEDBACK.names]
-        log.append(day, by_day[day], pa.Table.from_pandas(told, FEEDBACK, preserve_index=False))
+        log.append(day, by_day[day], told(day))
     return log, rows
 
 
@@ -203,13 +243,13 @@ def test_windows_are_counted_as_by_pandas(days: int, until: int | None, logged: 
     last = N_DAYS - 1 if until is None else until
     found = windows(log, days=days, until=until)
     seen = rows[(rows["day"] >= 0) & (rows["day"] <= last)]
-    known = seen["bought"] & (seen["day"] + seen["wait"] <= last)
+    known = seen["bought"] & (seen["arrives"] <= last)
     expected = seen.assign(known=known, first_day=seen["day"] // days * days).groupby("first_day")
     assert found.index.tolist() == list(range(0, last + 1, days))
-    assert found["visits"].tolist() == expected["request_id"].nunique().tolist()
+    assert found["visits"].tolist() == expected["visit"].nunique().tolist()
     assert found["purchases"].tolist() == expected["known"].sum().tolist()
     assert found["click_rate"].tolist() == pytest.approx(expected["clicked"].mean().tolist())
-    per_visit = expected["clicked"].sum() / expected["request_id"].nunique()
+    per_visit = expected["clicked"].sum() / expected["visit"].nunique()
     assert found["clicks_per_visit"].tolist() == pytest.approx(per_visit.tolist())
 
 
@@ -218,7 +258,7 @@ def test_windows_have_intervals_by_user(logged: Logged) -> None:
     log, rows = logged
     found = windows(log).loc[7]
     users = rows[(rows["day"] >= 7) & (rows["day"] < 14)].groupby("user_id")
-    visits, clicks, bought = users["request_id"].nunique(), users["clicked"].sum(), users["bought"].sum()  # all ripe
+    visits, clicks, bought = users["visit"].nunique(), users["clicked"].sum(), users["bought"].sum()  # all ripe
     for name, count, unit in (
         ("click_rate", clicks, users.size()),
         ("clicks_per_visit", clicks, visits),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simlab.errors import ConfigError, ModelError
 from simlab.recsys.models import FactorModel, PopularityModel, RandomModel, Recommender
 from simlab.recsys.service import FALLBACK, Service
-from simlab.schema import NO_ITEM, SOURCES, Catalogue, Ints, Labels, Requests, Slates
+from simlab.schema import NEVER, NO_ITEM, SOURCES, Catalogue, Ints, Labels, Requests, Slates
 from simlab.streams import stream
 from simlab.testing import check_slates
 
@@ -18,7 +18,7 @@ N_ITEMS, N_USERS = 30, 25
 
 
 def a_catalogue() -> Catalogue:
-    """Twenty items from the beginning, and one more every third day."""
+    """Twenty items from the beginning, and one more every third day; item 4 is retired on day 31."""
     return Catalogue(
         name=tuple(f"item {i}" for i in range(N_ITEMS)),
         category=Labels.constant("toys", N_ITEMS),
@@ -26,6 +26,7 @@ def a_catalogue() -> Catalogue:
         price=np.ones(N_ITEMS),
         margin=np.full(N_ITEMS, 0.3),
         launch_day=np.maximum(3 * (np.arange(N_ITEMS) - 20), -9),
+        retire_day=np.where(np.arange(N_ITEMS) == 4, 31, NEVER),
     )
 
 
@@ -68,7 +69,7 @@ def requests(draw: st.DrawFn) -> Requests:
         day=draw(st.integers(0, 40)),
         user_id=rng.integers(0, N_USERS + 5, n_rows),
         visit=rng.integers(0, 3, n_rows),
-        n=draw(st.integers(1, 20)),
+        n=draw(st.integers(1, 22)),
         exclude=np.column_stack([rows, rng.integers(NO_ITEM, N_ITEMS, len(rows))]),
     )
 
@@ -173,13 +174,13 @@ def test_what_the_model_has_not_seen_is_not_shown() -> None:
     assert service.recommend(visits(0, day=30)).item_id.max() == 21
 
 
-@pytest.mark.parametrize("name", ["none", "random", "factor"])
-def test_a_slate_longer_than_the_catalogue_is_refused(name: str) -> None:
-    """On day 0, 21 items are on sale: 21 can be asked for, 22 not; the error says how many there are."""
+@pytest.mark.parametrize(("name", "n_items"), [("none", 22), ("random", 30), ("factor", 26)])
+def test_a_slate_ends_where_nothing_is_left(name: str, n_items: int) -> None:
+    """On day 0, 21 items are on sale: longer slates end in empty places, and what no model knows is refused."""
     service = a_service(MODELS[name])
-    assert service.recommend(visits(1, n=21)).shown.all()
-    with pytest.raises(ConfigError, match="items in a slate: 22 .* offers 21"):
-        service.recommend(visits(1, n=22))
+    assert service.recommend(visits(1, n=n_items)).shown.tolist() == [[True] * 21 + [False] * (n_items - 21)]
+    with pytest.raises(ConfigError, match=f"items in a slate: {n_items + 1} .* knows {n_items} items"):
+        service.recommend(visits(1, n=n_items + 1))
 
 
 def test_nobody_asks() -> None:

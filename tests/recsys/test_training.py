@@ -18,7 +18,19 @@ from simlab.recsys.log import EventLog
 from simlab.recsys.metrics import auc
 from simlab.recsys.models import FactorModel, Model, PopularityModel
 from simlab.recsys.training import TRAINERS, Interactions, TrainingConfig, fit, interactions, train
-from simlab.schema import FEEDBACK, IMPRESSIONS, Bools, Catalogue, Floats, Labels, Requests, Shoppers, codes_of
+from simlab.schema import (
+    FEEDBACK,
+    IMPRESSIONS,
+    NEVER,
+    Bools,
+    Catalogue,
+    Floats,
+    History,
+    Labels,
+    Requests,
+    Shoppers,
+    codes_of,
+)
 from simlab.settings import from_dict
 from simlab.streams import stream
 
@@ -35,12 +47,16 @@ def catalogue_of(categories: list[str]) -> Catalogue:
         price=np.full(n, 10.0),
         margin=np.full(n, 0.3),
         launch_day=np.zeros(n, dtype=np.int64),
+        retire_day=np.full(n, NEVER),
     )
 
 
 def shoppers_of(segments: list[str]) -> Shoppers:
     """Shoppers who differ in their segment alone."""
-    return Shoppers(segment=codes_of(segments), region=Labels.constant("north", len(segments)))
+    n = len(segments)
+    return Shoppers(
+        segment=codes_of(segments), region=Labels.constant("north", n), arrival_day=np.zeros(n, dtype=np.int64)
+    )
 
 
 def rows_of(liked: Bools) -> Interactions:
@@ -62,12 +78,16 @@ def digest(model: Model) -> str:
 
 def impressions(rows: list[dict[str, Any]]) -> pa.Table:
     """IMPRESSIONS with the given columns, the others filled in."""
-    usual = {"position": 0, "model_version": "old", "arm": "history", "source": "history", "clicked": True}
+    usual = {"second": 0, "position": 0, "model_version": "old", "arm": "history", "source": "history", "clicked": True}
     full = [
-        {"request_id": 1000 * number, "impression_id": 1000 * number, "purchased": False, **usual, **row}
-        for number, row in enumerate(rows)
+        {"request_id": 1000 * number, "impression_id": 1000 * number, **usual, **row} for number, row in enumerate(rows)
     ]
     return pa.Table.from_pylist(full, schema=IMPRESSIONS)
+
+
+def history(rows: list[dict[str, Any]]) -> History:
+    """Impressions as above of which nothing came but clicks."""
+    return History(impressions=impressions(rows), feedback=FEEDBACK.empty_table())
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +141,10 @@ from simlab.schema import Catalogue, Labels, Shoppers
 from simlab.streams import stream
 user_id, item_id = np.nonzero(stream(1, "elsewhere").random((300, 80)) < 0.1)
 data = Interactions(user_id=user_id, item_id=item_id, weight=np.ones(len(user_id)))
-same, n = Labels.constant("x", 80), np.ones(80)
-goods = Catalogue(name=("x",) * 80, category=same, brand=same, price=n, margin=n, launch_day=n.astype(int))
-people = Shoppers(segment=Labels.constant("x", 300), region=Labels.constant("x", 300))
+same, n, day = Labels.constant("x", 80), np.ones(80), np.ones(80, dtype=int)
+goods = Catalogue(name=("x",) * 80, category=same, brand=same, price=n, margin=n, launch_day=day, retire_day=2 * day)
+same = Labels.constant("x", 300)
+people = Shoppers(segment=same, region=same, arrival_day=np.arange(300))
 for name in ("als", "lightfm"):
     model = fit(data, goods, people, config=TrainingConfig(algorithm=name))
     print(hashlib.sha256(model.user_vector.tobytes() + model.item_vector.tobytes()).hexdigest())
@@ -212,10 +233,10 @@ def test_weights_count(algorithm: str, heavy: int) -> None:
 
 
 def test_interactions_are_what_is_known_at_the_start_of_the_day(tmp_path: Path) -> None:
-    """Rows of the window only, those of one day added up; a purchase counts from the day after it arrived."""
+    """Rows of the window only, those of one day added up; a purchase counts from the day after it came, and stays."""
     log = EventLog(tmp_path / "log")
     log.import_history(
-        impressions(
+        history(
             [
                 {"day": -3, "user_id": 0, "item_id": 0},
                 {"day": -2, "user_id": 1, "item_id": 1},
@@ -227,19 +248,19 @@ def test_interactions_are_what_is_known_at_the_start_of_the_day(tmp_path: Path) 
     )
     today = [{"day": 0, "user_id": 3, "item_id": 4, "impression_id": 77, "request_id": 77}]
     log.append(0, impressions(today), FEEDBACK.empty_table())
-    bought: dict[str, Any] = dict.fromkeys(FEEDBACK.names)
-    bought |= {"impression_id": 77, "purchase_day": 1, "item_id": 4}
-    feedback = pa.Table.from_pylist([{name: bought[name] for name in FEEDBACK.names}], schema=FEEDBACK)
-    log.append(1, impressions([]), feedback)
+    bought = {"impression_id": 77, "item_id": 4, "kind": "purchase", "day": 1, "value": 10.0}
+    log.append(1, impressions([]), pa.Table.from_pylist([bought], schema=FEEDBACK))
 
     config = TrainingConfig(window_days=2)
     found = interactions(log, config=config, day=0)
     assert (found.user_id.tolist(), found.item_id.tolist(), found.weight.tolist()) == ([1, 1], [1, 2], [1.0, 2.0])
     faded = interactions(log, config=replace(config, half_life=1.0), day=0)
     assert faded.weight.tolist() == [0.5, 2.0]
+    log.append(2, impressions([]), pa.Table.from_pylist([bought | {"kind": "return", "day": 2}], schema=FEEDBACK))
     purchases = replace(config, signal="purchased")
     assert len(interactions(log, config=purchases, day=1)) == 0
     assert interactions(log, config=purchases, day=2).item_id.tolist() == [4]
+    assert len(interactions(log, config=replace(purchases, window_days=3), day=3)) == 1
 
 
 def test_the_future_changes_nothing(tmp_path: Path) -> None:
@@ -251,7 +272,7 @@ def test_the_future_changes_nothing(tmp_path: Path) -> None:
         for number, (user, item) in enumerate(pairs.tolist())
     ]
     log = EventLog(tmp_path / "log")
-    log.import_history(impressions(past))
+    log.import_history(history(past))
     config = TrainingConfig(epochs=2, window_days=10, seed=3)
     model, card = train(log, goods, people, config=config, day=0)
     later = [{"day": 0, "user_id": user, "item_id": 0, "impression_id": user, "request_id": 1} for user in range(30)]
