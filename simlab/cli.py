@@ -273,19 +273,21 @@ def data_command(args: argparse.Namespace) -> int:
 def world_command(args: argparse.Namespace) -> int:
     """simlab world."""
     if args.what == "list":
-        from simlab.world.presets import LESSONS
+        from simlab.world.presets import PRESETS
 
-        for name, lesson in LESSONS.items():
-            print(f"{name}\n{textwrap.indent(textwrap.fill(lesson, 110), '    ')}")
+        for name, told in PRESETS.items():
+            said = [textwrap.fill(words, 110) for words in (told.teaches, f"Lesson: {told.lesson}")]
+            print(f"{name}\n{textwrap.indent(chr(10).join(said), '    ')}")
     elif args.what == "show":
         from simlab.lab.config import RunConfig
         from simlab.lab.portrait import write_portrait
-        from simlab.world.presets import LESSONS
+        from simlab.world.presets import PRESETS
 
         config = RunConfig(preset=args.name, seed=args.seed)
         bring(config.data)
         out = args.out or Path("runs") / f"world-{Path(args.name).stem}.html"
-        print(write_portrait(config, out, LESSONS.get(args.name, "")))
+        words = PRESETS[args.name].teaches if args.name in PRESETS else ""
+        print(write_portrait(config, out, words))
     else:
         from simlab.lab.fit import fit_file
 

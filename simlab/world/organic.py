@@ -17,8 +17,9 @@ import numpy as np
 from simlab.schema import Catalogue, Floats, Ints, Shoppers
 from simlab.settings import require
 from simlab.streams import uniforms
-from simlab.world.response import rating_chances
+from simlab.world.aftermath import rating_chances
 from simlab.world.truth import World
+from simlab.world.truth import utility as utility_of
 
 _CELLS = 1 << 22
 """Pairs of user and item held in memory at once."""
@@ -113,7 +114,7 @@ def organic_choices(world: World, activity: Ints, *, seed: int) -> Observed:
     The `activity[u]` largest of utility + Gumbel noise, in falling order, are a Plackett-Luce draw.
     """
     n_items = len(world.catalogue)
-    taste, items = world.people.taste, world.items
+    taste, items = world.state.taste, world.items
     most = int(activity.max(initial=0))
     require("activity", most, most <= n_items, f"there are {n_items} items to choose from")
     taken: list[Ints] = []
@@ -125,9 +126,9 @@ def organic_choices(world: World, activity: Ints, *, seed: int) -> Observed:
         order = np.argsort(-value, axis=1, kind="stable")
         taken += [order[k, : activity[row]] for k, row in enumerate(rows)]
     user_id, item_id = np.repeat(np.arange(len(activity)), activity), np.concatenate(taken)
-    utility = np.einsum("rd,rd->r", taste[user_id], items.vector[item_id]) + items.quality[item_id]
+    felt = utility_of(world, world.state, user_id, item_id[:, None])[:, 0]
     luck = uniforms(seed, "organic ratings", rows=np.arange(len(user_id)), n=1)
-    below = np.cumsum(rating_chances(utility, world.config.response), axis=1)[:, :4]
+    below = np.cumsum(rating_chances(felt, world.config.response), axis=1)[:, :4]
     return Observed(
         name=f"{world.config.name}, simulated",
         user_id=user_id,

@@ -1,12 +1,17 @@
 """The shop that is opened is the one that was asked for, with the history that belongs to it."""
 
+from pathlib import Path
+
 import pytest
 
 from simlab import datasets
 from simlab.errors import ConfigError, DataError
 from simlab.lab.config import RunConfig
-from simlab.lab.worlds import open_world, shop_tables
-from simlab.schema import IMPRESSIONS
+from simlab.lab.worlds import beginning, open_world, shop_tables
+from simlab.schema import FEEDBACK, IMPRESSIONS
+from simlab.world.history import make_history
+from simlab.world.presets import preset
+from simlab.world.snapshot import to_bytes
 
 
 def test_the_built_in_history_is_made_again_bit_for_bit(
@@ -23,8 +28,18 @@ def test_the_built_in_history_is_made_again_bit_for_bit(
 def test_the_default_shop_starts_from_the_built_in_history() -> None:
     """The stored log is the one that its world would have made, in the one schema."""
     _, history = open_world(RunConfig())
-    assert history.schema.equals(IMPRESSIONS)
-    assert history.equals(shop_tables()["history"])
+    assert history.impressions.schema.equals(IMPRESSIONS)
+    assert history.feedback.schema.equals(FEEDBACK)
+    made = shop_tables()
+    assert history.impressions.equals(made["impressions"])
+    assert history.feedback.equals(made["feedback"])
+
+
+def test_the_built_in_world_stands_where_its_history_ends() -> None:
+    """Its history is read and not lived through again, and its truth on day 0 is the same."""
+    lived, _ = make_history(beginning(RunConfig()))
+    world, _ = open_world(RunConfig())
+    assert to_bytes(world) == to_bytes(lived)
 
 
 def test_another_seed_has_another_history() -> None:
@@ -32,7 +47,7 @@ def test_another_seed_has_another_history() -> None:
     small = {"n_users": 30, "n_items": 20, "history_days": 8}
     _, first = open_world(RunConfig(seed=1, world=small))
     _, second = open_world(RunConfig(seed=2, world=small))
-    assert not first.equals(second)
+    assert not first.impressions.equals(second.impressions)
 
 
 def test_a_damaged_history_is_named(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,14 +57,14 @@ def test_a_damaged_history_is_named(tmp_path_factory: pytest.TempPathFactory, mo
     (folder / "shop").mkdir()
     for name, data in stored.items():
         (folder / "shop" / name).write_bytes(data)
-    history = bytearray(stored["history.parquet"])
-    history[1000] ^= 1
-    (folder / "shop" / "history.parquet").write_bytes(history)
+    damaged = bytearray(stored["impressions.parquet"])
+    damaged[1000] ^= 1
+    (folder / "shop" / "impressions.parquet").write_bytes(damaged)
     monkeypatch.setenv("SIMLAB_DATA", str(folder))
-    with pytest.raises(DataError, match="history.parquet.*simlab data build shop"):
+    with pytest.raises(DataError, match="impressions.parquet.*simlab data build shop"):
         open_world(RunConfig())
-    (folder / "shop" / "history.parquet").unlink()
-    with pytest.raises(DataError, match="history.parquet.*simlab data build shop"):
+    (folder / "shop" / "impressions.parquet").unlink()
+    with pytest.raises(DataError, match="impressions.parquet.*simlab data build shop"):
         open_world(RunConfig())
 
 
@@ -64,6 +79,32 @@ def test_real_ratings_of_few_users_make_a_world(movielens: datasets.Ratings) -> 
     del movielens  # it only has to be here
     world, history = open_world(RunConfig(data="movielens-100k", world={"n_users": 5, "click_rate": 0.3}))
     assert (len(world.shoppers), world.config.n_dims) == (5, 4)
-    assert set(history["user_id"].to_pylist()) == set(range(5))
+    assert set(history.impressions["user_id"].to_pylist()) == set(range(5))
     with pytest.raises(ConfigError, match="n_dims: 24.*more of them"):
         open_world(RunConfig(data="movielens-100k", world={"n_users": 5, "n_dims": 24}))
+
+
+def test_a_world_in_a_file_is_opened_with_a_history_of_its_own(tmp_path: Path) -> None:
+    """Its size stays, its rates can be set, the seed of the run is its luck, and it stands on day 0 in the end."""
+    file = tmp_path / "mine.npz"
+    file.write_bytes(to_bytes(beginning(RunConfig(seed=5, world={"n_users": 40, "n_items": 30, "history_days": 9}))))
+    world, history = open_world(RunConfig(preset=str(file), seed=1, world={"drift": 0.3}))
+    assert (len(world.shoppers), world.state.day, world.config.drift) == (40, 0, 0.3)
+    days = history.impressions["day"].to_numpy()
+    assert (days.min(), days.max()) == (-28, -1)
+    _, other = open_world(RunConfig(preset=str(file), seed=2))
+    assert not other.impressions.equals(history.impressions)
+    with pytest.raises(ConfigError, match="n_users: 50.*leave it out"):
+        open_world(RunConfig(preset=str(file), world={"n_users": 50}))
+    with pytest.raises(ConfigError, match="no such file"):
+        RunConfig(preset=str(tmp_path / "other.npz"))
+    file.write_bytes(b"junk")
+    with pytest.raises(DataError, match="mine.npz"):
+        open_world(RunConfig(preset=str(file)))
+
+
+def test_the_movielens_world_is_that_of_its_data() -> None:
+    """The name of the preset brings the data set with it."""
+    assert RunConfig(preset="movielens") == RunConfig(preset="movielens", data="movielens-100k")
+    with pytest.raises(ConfigError, match="movielens"):
+        preset("movielens")
