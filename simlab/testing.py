@@ -2,15 +2,19 @@
 
     check_recommender(model, requests)                    a model that a service can serve
     check_slates(slates, catalogue)                       what may be shown
+    check_propensities(slates)                            a policy that knows how likely its slates are
     check_response(preferences, luck, chances=, respond=) shoppers whose sampler does what their closed form says
 
-Each returns nothing or raises AssertionError. Our own tests run them over every model and response of simlab; a learner
-runs the same over a model made in a notebook.
+and those of simlab.world_laws: check_dynamics, check_world, check_growth, check_zero, check_value.
+
+Each returns nothing or raises AssertionError. Our own tests run them over every part of simlab; a learner runs the same
+over a part made in a notebook. EVERYTHING is a small world with every behaviour, to try it in.
 
 Why laws and not base classes: a part that was written elsewhere has to behave, not to inherit.
 """
 
 from copy import deepcopy
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, cast
@@ -18,19 +22,43 @@ from typing import Protocol, cast
 import numpy as np
 
 from simlab.recsys.models import KINDS, Model, Recommender, load_model, save_model
-from simlab.schema import NEVER, SOURCES, Bools, Catalogue, Floats, Ints, Labels, Outcomes, Requests, Slates
+from simlab.schema import NEVER, SOURCES, Bools, Catalogue, Clicks, Floats, Ints, Labels, Outcomes, Requests, Slates
 from simlab.streams import stream
-from simlab.world.response import Chances, Preferences
+from simlab.world.response import WAYS, Chances, Preferences
+from simlab.world_laws import (
+    EVERYTHING,
+    STANDARD_ERRORS,
+    check_dynamics,
+    check_growth,
+    check_value,
+    check_world,
+    check_zero,
+    everywhere,
+    law,
+)
+
+__all__ = [
+    "EVERYTHING",
+    "check_dynamics",
+    "check_growth",
+    "check_propensities",
+    "check_recommender",
+    "check_response",
+    "check_slates",
+    "check_value",
+    "check_world",
+    "check_zero",
+]
 
 LAST_DIGITS = 1e-13
 """By so much, and no more, may a score (as a share of it, above 1) depend on the company: processors sum in different
 orders. Ranks hardly hang on it, for they see scores in steps of about 2**-40 of a row's largest, ten times as much."""
 
-STANDARD_ERRORS = 4.0
-"""How far a frequency may lie from its probability: a true law fails one time in 16,000."""
-
 ENOUGH = 10.0
 """Variance of a count below which it is too rare for the law of large numbers."""
+
+_UNSEEN = 12.0
+"""So many times may what never came have been expected: it fails to come one time in 160,000."""
 
 
 class ClosedForm(Protocol):
@@ -45,19 +73,6 @@ class Sampler(Protocol):
 
     def __call__(self, preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
         """Arrays of shape (R, n); `luck` has one row a request."""
-
-
-def _law(holds: object, sentence: str) -> None:
-    if not holds:  # not an assert statement, which python -O takes out
-        raise AssertionError(sentence)
-
-
-def _everywhere(holds: Bools, law: str, *axes: str) -> None:
-    """Raises where an element of `holds` is False, naming the first such place along `axes` (rows, columns)."""
-    if not np.all(holds):
-        places = np.argwhere(~np.asarray(holds))
-        where = ", ".join(f"{axis} {index}" for axis, index in zip(axes, places[0], strict=True))
-        raise AssertionError(f"{law}: broken at {where}, and at {len(places) - 1} other places")
 
 
 def check_recommender(model: Recommender, requests: Requests) -> None:
@@ -75,17 +90,17 @@ def check_recommender(model: Recommender, requests: Requests) -> None:
     scores, knows = np.array(model.scores(requests)), np.array(model.knows(requests.user_id))
     for name in ("user_id", "visit", "exclude"):
         untouched = np.array_equal(getattr(requests, name), getattr(before, name))
-        _law(untouched, f"a model leaves its input alone: requests.{name} was changed")
+        law(untouched, f"a model leaves its input alone: requests.{name} was changed")
 
     shape = (len(requests), model.n_items)
-    _law(scores.shape == shape, f"scores have the shape (requests, n_items) = {shape}: found {scores.shape}")
-    _law(scores.dtype == np.float64, f"scores are doubles: found {scores.dtype}")
-    _everywhere(np.isfinite(scores), "every score is finite", "request", "item")
+    law(scores.shape == shape, f"scores have the shape (requests, n_items) = {shape}: found {scores.shape}")
+    law(scores.dtype == np.float64, f"scores are doubles: found {scores.dtype}")
+    everywhere(np.isfinite(scores), "every score is finite", "request", "item")
     fits = knows.shape == shape[:1] and knows.dtype == np.bool_
-    _law(fits, f"knows is True or False for each of {len(requests)} requests: found {knows.dtype} {knows.shape}")
+    law(fits, f"knows is True or False for each of {len(requests)} requests: found {knows.dtype} {knows.shape}")
 
     order = stream(0, "check_recommender").permutation(len(requests))
-    for law, rows in (
+    for sentence, rows in (
         ("asked again, a model says the same", np.arange(len(requests))),
         ("the order of requests changes nothing", order),
         ("a few requests fare as in the whole company", np.sort(order[: len(order) // 3])),
@@ -94,10 +109,10 @@ def check_recommender(model: Recommender, requests: Requests) -> None:
     ):
         part, wanted = before.take(rows), scores[rows]
         again = np.asarray(model.scores(part))
-        _law(again.shape == wanted.shape, f"{law}: expected the shape {wanted.shape}, found {again.shape}")
+        law(again.shape == wanted.shape, f"{sentence}: expected the shape {wanted.shape}, found {again.shape}")
         close = np.abs(again - wanted) <= LAST_DIGITS * np.maximum(1, np.abs(wanted))
-        _everywhere(close, f"{law} (scores)", "request", "item")
-        _everywhere(np.asarray(model.knows(part.user_id)) == knows[rows], f"{law} (knows)", "request")
+        everywhere(close, f"{sentence} (scores)", "request", "item")
+        everywhere(np.asarray(model.knows(part.user_id)) == knows[rows], f"{sentence} (knows)", "request")
     if type(model) in KINDS.values():
         _check_stored(cast(Model, model), before)
 
@@ -106,13 +121,13 @@ def _check_stored(model: Model, requests: Requests) -> None:
     with TemporaryDirectory() as folder:
         save_model(model, Path(folder) / "model", {"note": "a card"})
         again, card = load_model(Path(folder) / "model")
-    _law(type(again) is type(model), f"a stored model comes back as what it was: found {type(again).__name__}")
-    _law(card == {"note": "a card"}, f"a stored model brings its card back: found {card}")
-    _law(again.n_items == model.n_items, f"a stored model scores {model.n_items} items: found {again.n_items}")
+    law(type(again) is type(model), f"a stored model comes back as what it was: found {type(again).__name__}")
+    law(card == {"note": "a card"}, f"a stored model brings its card back: found {card}")
+    law(again.n_items == model.n_items, f"a stored model scores {model.n_items} items: found {again.n_items}")
     same = again.scores(requests) == model.scores(requests)
-    _everywhere(same, "a stored model scores the same, bit for bit", "request", "item")
+    everywhere(same, "a stored model scores the same, bit for bit", "request", "item")
     same = again.knows(requests.user_id) == model.knows(requests.user_id)
-    _everywhere(same, "a stored model knows the same users", "request")
+    everywhere(same, "a stored model knows the same users", "request")
 
 
 def check_slates(slates: Slates, catalogue: Catalogue) -> None:
@@ -125,19 +140,19 @@ def check_slates(slates: Slates, catalogue: Catalogue) -> None:
     n_rows, n_items = len(requests), len(catalogue)
     for name in ("item_id", "propensity", "source"):
         found = getattr(slates, name).shape
-        _law(found == (n_rows, requests.n), f"{name} has the shape ({n_rows}, {requests.n}): found {found}")
+        law(found == (n_rows, requests.n), f"{name} has the shape ({n_rows}, {requests.n}): found {found}")
     inside = ~shown | ((item_id >= 0) & (item_id < n_items))
-    _everywhere(inside, f"items are those of the catalogue, 0 .. {n_items - 1}", "request", "position")
+    everywhere(inside, f"items are those of the catalogue, 0 .. {n_items - 1}", "request", "position")
     on_sale = ~shown | catalogue.on_sale(requests.day)[np.where(shown, item_id, 0)]
-    _everywhere(on_sale, f"only what is on sale on day {requests.day} is shown", "request", "position")
+    everywhere(on_sale, f"only what is on sale on day {requests.day} is shown", "request", "position")
     for place in range(1, item_id.shape[1]):
         again = shown[:, place] & (item_id[:, :place] == item_id[:, [place]]).any(axis=1)
-        _everywhere(~again, f"no item is twice in a slate (position {place})", "request")
+        everywhere(~again, f"no item is twice in a slate (position {place})", "request")
     _check_exclusions(item_id, requests.exclude)
     likely = ~shown | ((slates.propensity > 0) & (slates.propensity <= 1))
-    _everywhere(likely, "propensities lie in (0, 1]", "request", "position")
+    everywhere(likely, "propensities lie in (0, 1]", "request", "position")
     named = (slates.source >= 0) & (slates.source < len(SOURCES))
-    _everywhere(named, f"sources are those of the schema, 0 .. {len(SOURCES) - 1}", "request", "position")
+    everywhere(named, f"sources are those of the schema, 0 .. {len(SOURCES) - 1}", "request", "position")
     for what, labels in (("model_version", slates.model_version), ("arm", slates.arm)):
         _check_labels(what, labels, n_rows)
 
@@ -145,12 +160,51 @@ def check_slates(slates: Slates, catalogue: Catalogue) -> None:
 def _check_exclusions(item_id: Ints, exclude: Ints) -> None:
     rows, items = exclude[:, 0], exclude[:, 1]
     for row, item in zip(rows.tolist(), items.tolist(), strict=True):
-        _law(item < 0 or item not in item_id[row], f"nothing excluded is shown: broken at request {row}, item {item}")
+        law(item < 0 or item not in item_id[row], f"nothing excluded is shown: broken at request {row}, item {item}")
 
 
 def _check_labels(what: str, labels: Labels, n_rows: int) -> None:
-    _law(len(labels) == n_rows, f"{what} names each of {n_rows} slates: found {len(labels)}")
-    _everywhere((labels.codes >= 0) & (labels.codes < len(labels.names)), f"{what} has a word for each code", "request")
+    law(len(labels) == n_rows, f"{what} names each of {n_rows} slates: found {len(labels)}")
+    everywhere((labels.codes >= 0) & (labels.codes < len(labels.names)), f"{what} has a word for each code", "request")
+
+
+def check_propensities(slates: Slates) -> None:
+    """The propensities of a policy that draws: over all that can follow the items above, they sum to one.
+
+    Give thousands of slates for requests that are alike in all but luck. After every beginning of a slate, an item has
+    the same propensity each time, comes as often as that says within 4 standard errors, and what is missing to a sum of
+    one is too rare to have come.
+
+    >>> from simlab.streams import uniforms
+    >>> from simlab.world.history import plackett_luce
+    >>> rows = np.arange(5_000)
+    >>> asked = Requests(day=0, user_id=rows, visit=0 * rows, n=2)
+    >>> check_propensities(plackett_luce(np.array([3.0, 2.0, 1.0]), asked, luck=uniforms(1, "law", rows=rows, n=3)))
+    """
+    likely = ~slates.shown | ((slates.propensity > 0) & (slates.propensity <= 1))
+    everywhere(likely, "propensities lie in (0, 1]", "request", "position")
+    for place in range(slates.item_id.shape[1]):
+        above, group = np.unique(slates.item_id[:, :place], axis=0, return_inverse=True)
+        for number, items in enumerate(above.tolist()):
+            rows = np.flatnonzero(group.ravel() == number)
+            _check_next(
+                slates.item_id[rows, place], slates.propensity[rows, place], f"at position {place} after {items}"
+            )
+
+
+def _check_next(item_id: Ints, propensity: Floats, where: str) -> None:
+    """What stood next in slates that began alike."""
+    found, first, count = np.unique(item_id, return_index=True, return_counts=True)
+    p, n = propensity[first], len(item_id)
+    steady = np.abs(propensity - p[np.searchsorted(found, item_id)]) <= LAST_DIGITS
+    law(steady.all(), f"slates that began alike go on with the same propensities: broken {where}")
+    rest = 1 - p.sum()
+    law(rest > -n * LAST_DIGITS, f"propensities sum to at most 1: found {p.sum():.6g} {where}")
+    law(rest <= LAST_DIGITS * n or rest < _UNSEEN / n, f"propensities sum to 1: found {p.sum():.6g} {where}")
+    for item, chance, times in zip(found.tolist(), p.tolist(), count.tolist(), strict=True):
+        z = abs(times - n * chance) / np.sqrt(max(n * chance * (1 - chance), ENOUGH))
+        sentence = f"item {item} comes as often as its propensity {chance:.3g} says: broken {where}"
+        law(z < STANDARD_ERRORS, f"{sentence}, {z:.1f} standard errors away")
 
 
 def check_response(
@@ -158,10 +212,11 @@ def check_response(
 ) -> None:
     """The laws of shoppers' answers: what `respond` draws is what `chances` says.
 
-    Probabilities lie in [0, 1]; who buys has clicked and who clicks has looked, in the closed form and in the draws; at
-    each position, looks, clicks and purchases are within 4 standard errors of the closed form; purchases come on or
-    after `day`, and only they are rated; and a request is answered by its own row of luck alone, whoever else is there.
-    Give `luck` one row of uniforms a request, and thousands of requests.
+    Probabilities lie in [0, 1]; who gives back has bought, who buys has clicked and who clicks has looked, in formulas
+    and in draws; at each position, looks, clicks, purchases and returns are within 4 standard errors of the
+    closed form; shoppers who choose one item at most (cascade, logit) choose none as often as is left to one; what
+    follows a click comes in order of time; and a request is answered by its own row of luck alone, whoever else is
+    there. Give `luck` one row of uniforms a request, and thousands of requests.
 
     >>> from functools import partial
     >>> from simlab.streams import uniforms
@@ -173,70 +228,94 @@ def check_response(
     expected, before = chances(preferences), deepcopy((preferences, luck))
     _check_chances(expected, preferences.shown)
     outcomes = respond(preferences, day=day, luck=luck)
-    untouched = all(
-        np.array_equal(old, new, equal_nan=True)
-        for old, new in (
-            (before[0].utility, preferences.utility),
-            (before[0].patience, preferences.patience),
-            (before[0].shown, preferences.shown),
-            (before[1], luck),
-        )
+    untouched = np.array_equal(before[1], luck) and all(
+        np.array_equal(old, vars(preferences)[name], equal_nan=True) for name, old in vars(before[0]).items()
     )
-    _law(untouched, "a response leaves its input alone: preferences or luck were changed")
+    law(untouched, "a response leaves its input alone: preferences or luck were changed")
     _check_outcomes(outcomes, preferences.shown, day)
-    for name in ("examined", "clicked", "purchased"):
-        _check_frequencies(name, getattr(outcomes, name), getattr(expected, name))
+    returned = outcomes.spread(outcomes.clicks.return_day != NEVER, False)
+    seen = {"examined": outcomes.examined, "clicked": outcomes.clicked, "purchased": outcomes.purchased}
+    for name, what in {**seen, "returned": returned}.items():
+        _check_frequencies(name, what, getattr(expected, name))
+    _check_single(preferences.way, outcomes.clicked, expected.clicked)
     order = stream(0, "check_response").permutation(len(luck))
-    for law, rows in (
+    for sentence, rows in (
         ("asked again, shoppers answer the same", np.arange(len(luck))),
         ("the order of requests changes nobody's answer", order),
         ("nobody's answer depends on who else is there", order[: len(order) // 3]),
     ):
-        part = Preferences(
-            utility=preferences.utility[rows], patience=preferences.patience[rows], shown=preferences.shown[rows]
-        )
-        again = respond(part, day=day, luck=luck[rows])
-        for name in ("examined", "clicked", "purchased", "purchase_day", "rating"):
-            same = getattr(again, name) == getattr(outcomes, name)[rows]
-            _everywhere(same, f"{law} ({name})", "request", "position")
+        again = respond(preferences.take(rows), day=day, luck=luck[rows])
+        for name, what in (("examined", outcomes.examined), ("clicked", outcomes.clicked)):
+            everywhere(getattr(again, name) == what[rows], f"{sentence} ({name})", "request", "position")
+        for field in fields(Clicks)[1:]:
+            one, other = (o.spread(getattr(o.clicks, field.name), 0) for o in (outcomes, again))
+            same = (other == one[rows]) | ((other != other) & (one != one)[rows])
+            everywhere(same, f"{sentence} ({field.name})", "request", "position")
 
 
 def _check_chances(expected: Chances, shown: Bools) -> None:
     above, whole = "1", np.ones(shown.shape)
-    for name in ("examined", "clicked", "purchased"):
+    for name in ("examined", "clicked", "purchased", "returned"):
         p = getattr(expected, name)
-        _law(p.shape == shown.shape, f"P({name}) has the shape {shown.shape}: found {p.shape}")
-        _everywhere((p >= 0) & (p <= 1), f"P({name}) is a probability", "request", "position")
-        _everywhere(p <= whole, f"P({name}) is at most P({above})", "request", "position")
-        _everywhere(shown | (p == 0), f"P({name}) is 0 where nothing is shown", "request", "position")
+        law(p.shape == shown.shape, f"P({name}) has the shape {shown.shape}: found {p.shape}")
+        everywhere((p >= 0) & (p <= 1), f"P({name}) is a probability", "request", "position")
+        everywhere(p <= whole, f"P({name}) is at most P({above})", "request", "position")
+        everywhere(shown | (p == 0), f"P({name}) is 0 where nothing is shown", "request", "position")
         above, whole = name, p
 
 
 def _check_outcomes(outcomes: Outcomes, shown: Bools, day: int) -> None:
-    for name in ("examined", "clicked", "purchased", "purchase_day", "rating"):
+    for name in ("examined", "clicked"):
         found = getattr(outcomes, name).shape
-        _law(found == shown.shape, f"{name} has the shape {shown.shape}: found {found}")
-    bought, when, rating = outcomes.purchased, outcomes.purchase_day, outcomes.rating
-    for law, holds in (
-        ("only what is shown is looked at", shown | ~outcomes.examined),
-        ("only what is looked at is clicked", outcomes.examined | ~outcomes.clicked),
-        ("only what is clicked is bought", outcomes.clicked | ~bought),
+        law(found == shown.shape, f"{name} has the shape {shown.shape}: found {found}")
+    everywhere(shown | ~outcomes.examined, "only what is shown is looked at", "request", "position")
+    everywhere(outcomes.examined | ~outcomes.clicked, "only what is looked at is clicked", "request", "position")
+    clicks, place = outcomes.clicks, np.flatnonzero(outcomes.clicked)
+    law(np.array_equal(clicks.place, place), "clicks has a row for each True in clicked, in the same order")
+    for field in fields(Clicks):
+        found = getattr(clicks, field.name).shape
+        law(found == place.shape, f"clicks.{field.name} has the shape {place.shape}: found {found}")
+    bought, when, rated = clicks.units > 0, clicks.purchase_day, clicks.rating > 0
+    back = clicks.return_day != NEVER
+    for sentence, holds in (
+        ("time spent is positive, or NaN", (clicks.dwell > 0) | np.isnan(clicks.dwell)),
+        ("units are counted from 0", clicks.units >= 0),
         (f"purchases come on day {day} or later", ~bought | ((when >= day) & (when < NEVER))),
         ("what is not bought is bought NEVER", bought | (when == NEVER)),
-        ("only what is bought is rated", bought | (rating == 0)),
-        ("ratings are 1 .. 5, or 0 for none", (rating >= 0) & (rating <= 5)),
+        ("only what is bought is rated", bought | ~rated),
+        ("ratings are 1 .. 5, or 0 for none", (clicks.rating >= 0) & (clicks.rating <= 5)),
+        ("ratings come on the day of the purchase or later", ~rated | (clicks.rating_day >= when)),
+        ("what is rated is rated some day, and what is not NEVER", rated == (clicks.rating_day != NEVER)),
+        ("only what is bought is given back", bought | ~back),
+        ("returns come on the day of the purchase or later", ~back | (clicks.return_day >= when)),
     ):
-        _everywhere(holds, law, "request", "position")
+        everywhere(holds, sentence, "click")
 
 
 def _check_frequencies(name: str, seen: Bools, expected: Floats) -> None:
     """Each position apart: requests are independent of each other, positions of one slate are not."""
-    variance = (expected * (1 - expected)).sum(axis=0)
-    surprise = np.abs((seen - expected).sum(axis=0))
     for place in range(expected.shape[1]):
         impossible = (seen[:, place] & (expected[:, place] == 0)) | (~seen[:, place] & (expected[:, place] == 1))
-        _everywhere(~impossible, f"{name}: chance 0 never happens and chance 1 always (position {place})", "request")
-        if variance[place] >= ENOUGH:
-            z = surprise[place] / np.sqrt(variance[place])
-            sentence = f"{name} is as frequent as its closed form says: broken at position {place}, {z:.1f}"
-            _law(z < STANDARD_ERRORS, f"{sentence} standard errors away")
+        everywhere(~impossible, f"{name}: chance 0 never happens and chance 1 always (position {place})", "request")
+        _check_count(f"{name} is as frequent as its closed form says", seen[:, place], expected[:, place], place)
+
+
+def _check_single(way: Ints, clicked: Bools, expected: Floats) -> None:
+    """P(a click at some position) + P(none) = 1 for those who click once at most."""
+    rows = np.flatnonzero(np.isin(way, [WAYS.index("cascade"), WAYS.index("logit")]))
+    once = expected[rows].sum(axis=1)
+    everywhere(once <= 1 + LAST_DIGITS, "P(click) of who clicks once at most sums to at most 1", "such request")
+    everywhere(clicked[rows].sum(axis=1) <= 1, "by cascade and logit there is one click at most", "such request")
+    for kind in np.unique(way[rows]).tolist():
+        at = way[rows] == kind
+        sentence = f"by {WAYS[kind]} no click is as frequent as is left to one"
+        _check_count(sentence, ~clicked[rows[at]].any(axis=1), np.clip(1 - once[at], 0, 1), None)
+
+
+def _check_count(sentence: str, seen: Bools, expected: Floats, place: int | None) -> None:
+    """The number of times something happened, where that is not too rare for the law of large numbers."""
+    variance = float((expected * (1 - expected)).sum())
+    if variance >= ENOUGH:
+        z = abs(float((seen - expected).sum())) / np.sqrt(variance)
+        where = "" if place is None else f" at position {place},"
+        law(z < STANDARD_ERRORS, f"{sentence}: broken{where} {z:.1f} standard errors away")

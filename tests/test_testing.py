@@ -12,10 +12,12 @@ from simlab.recsys.models import KINDS, FactorModel, Model, PopularityModel, Ran
 from simlab.recsys.service import Service
 from simlab.schema import NEVER, NO_ITEM, Bools, Catalogue, Floats, Ints, Labels, Outcomes, Requests, Slates
 from simlab.streams import stream, uniforms
-from simlab.testing import check_recommender, check_response, check_slates
+from simlab.testing import check_propensities, check_recommender, check_response, check_slates
+from simlab.world.birth import make_world
+from simlab.world.config import ResponseConfig
 from simlab.world.history import plackett_luce
-from simlab.world.presets import make_world, preset
-from simlab.world.response import Chances, Preferences, ResponseConfig, chances, draws, respond
+from simlab.world.presets import preset
+from simlab.world.response import WAYS, Chances, Preferences, chances, draws, respond
 
 N_ITEMS, N_USERS = 37, 50
 
@@ -170,6 +172,7 @@ def a_catalogue(n_items: int = N_ITEMS, n_later: int = 5) -> Catalogue:
         price=np.ones(n_items),
         margin=np.full(n_items, 0.3),
         launch_day=np.where(np.arange(n_items) < n_items - n_later, -5, 9),
+        retire_day=np.full(n_items, NEVER),
     )
 
 
@@ -250,18 +253,87 @@ def test_slates_of_another_shape_or_without_words_are_found() -> None:
             check_slates(replace(slates, **change), a_catalogue())
 
 
-CONFIG = ResponseConfig(base=-0.5, purchase_base=-0.2, purchase_scale=0.6, rating_share=0.7)
+ALIKE = np.arange(20_000)
+
+
+def old_slates(weight: Floats, n: int, exclude: Ints | None = None) -> Slates:
+    """Slates of the old shop for 20,000 shoppers who all may see the same."""
+    nothing = np.empty((0, 2), dtype=np.int64)
+    asked = Requests(day=0, user_id=ALIKE, visit=0 * ALIKE, n=n, exclude=nothing if exclude is None else exclude)
+    return plackett_luce(weight, asked, luck=uniforms(6, "test policy", rows=ALIKE, n=len(weight)))
+
+
+def random_slates() -> Slates:
+    """Slates of a random model in a service, also for 20,000."""
+    service = Service(a_catalogue(5, 0), PopularityModel(score=np.ones(5)))
+    service.deploy(RandomModel(seed=3, n_items=5), "random")
+    return service.recommend(Requests(day=0, user_id=ALIKE, visit=0 * ALIKE, n=3))
+
+
+def test_every_policy_that_draws_knows_how_likely_its_slates_are() -> None:
+    """Noisy popularity and the random model: all 60 slates of 3 of 5 items, weights 0, exclusions, none left."""
+    check_propensities(old_slates(np.array([5.0, 3.0, 1.0, 1.0, 0.5]), 3))
+    check_propensities(old_slates(np.array([5.0, 0.0, 1.0, 1.0]), 4))
+    check_propensities(old_slates(np.ones(4), 2, np.column_stack([ALIKE, 0 * ALIKE + 2])))
+    check_propensities(random_slates())
+
+
+def test_propensities_never_exceed_one() -> None:
+    """The last of ten items is certain; what is left of a sum of ten roots may be 3e-15 too little."""
+    slates = old_slates(np.sqrt(np.arange(1.0, 11)), 10)
+    assert slates.propensity.max() == 1
+    assert np.abs(slates.propensity[:, -1] - 1).max() < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("sentence", "change"),
+    [
+        (r"propensities lie in \(0, 1\]", lambda p: p * 2),
+        ("propensities sum to 1: found 0.95 at position 0", lambda p: p * 0.95),
+        ("propensities sum to at most 1: found 1.2", lambda p: np.minimum(p * 1.2, 1)),
+        ("go on with the same propensities", lambda p: p * np.linspace(0.9, 1, len(p))[:, None]),
+        ("item . comes as often as its propensity 0.333 says", lambda p: np.broadcast_to([1 / 3, 1 / 2], p.shape)),
+    ],
+)
+def test_wrong_propensities_are_found(sentence: str, change: Callable[[Floats], Floats]) -> None:
+    """Not probabilities, not of sum one, not the same, not those of the draw."""
+    slates = old_slates(np.array([0.35, 0.35, 0.3]), 2)
+    check_propensities(slates)
+    with pytest.raises(AssertionError, match=sentence):
+        check_propensities(replace(slates, propensity=change(slates.propensity)))
+
+
+def test_an_item_that_was_kept_back_is_found() -> None:
+    """A policy that says every item has a chance, and never shows one of them."""
+    slates = old_slates(np.ones(4), 1)
+    kept = np.flatnonzero(slates.item_id[:, 0] != 2)
+    fewer = replace(
+        slates,
+        requests=slates.requests.take(kept),
+        latency_ms=slates.latency_ms[kept],
+        **{name: getattr(slates, name)[kept] for name in ("item_id", "propensity", "source")},
+    )
+    with pytest.raises(AssertionError, match="propensities sum to 1: found 0.75 at position 0"):
+        check_propensities(fewer)
+
+
+CONFIG = ResponseConfig(
+    base=-0.5, purchase_base=-0.2, purchase_scale=0.6, rating_share=0.7, return_share=0.9, satisfied_base=0.5,
+    impatience=0.4,
+)  # fmt: skip
 N_ROWS, N = 20_000, 4
 
 Respond = Callable[[Preferences, Outcomes], Outcomes]
 
 
-def a_crowd() -> tuple[Preferences, Floats]:
+def a_crowd(ways: tuple[int, ...] = (0, 1, 2, 3)) -> tuple[Preferences, Floats]:
     rng = stream(3, "test crowd")
     crowd = Preferences(
         utility=rng.normal(0, 1.5, (N_ROWS, N)),
         patience=rng.uniform(0.6, 1.0, N_ROWS),
         shown=rng.random((N_ROWS, N)) < 0.95,
+        way=rng.choice(ways, N_ROWS),
+        latency_ms=rng.uniform(0, 1000, N_ROWS),
     )
     return crowd, uniforms(4, "test luck", rows=np.arange(N_ROWS), n=draws(N))
 
@@ -281,40 +353,90 @@ def tried(change: Respond | None = None, form: Callable[[Chances], Chances] | No
     check_response(crowd, luck, chances=closed, respond=sampled, day=3)
 
 
-def test_the_position_based_response_keeps_the_laws() -> None:
-    """Looks, clicks and purchases of 20,000 slates, as they are written in `world.response`."""
-    crowd, luck = a_crowd()
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_choose_keeps_the_laws(way: str) -> None:
+    """Looks, clicks, purchases and returns of 20,000 slates by each way, as they are written in `world.response`."""
+    crowd, luck = a_crowd((WAYS.index(way),))
     check_response(crowd, luck, chances=partial(chances, config=CONFIG), respond=partial(respond, config=CONFIG), day=3)
+
+
+def test_shoppers_of_all_ways_side_by_side_keep_the_laws() -> None:
+    """And so do those whose settings are all at their ends."""
     tried()
+    crowd, luck = a_crowd()
+    for config in (
+        ResponseConfig(purchase_share=0, dwell_seconds=0),
+        ResponseConfig(base=30.0, same_day=1, max_delay=0, rating_share=1, return_share=1, another_unit=0),
+    ):
+        closed, sampled = partial(chances, config=config), partial(respond, config=config)
+        check_response(crowd, luck, chances=closed, respond=sampled)
 
 
 @pytest.mark.parametrize(
-    ("law", "form"),
+    ("sentence", "form"),
     [
         (r"P\(clicked\) is a probability", lambda p: replace(p, clicked=p.clicked * 3)),
         (r"P\(clicked\) is at most P\(examined\)", lambda p: replace(p, clicked=(p.clicked + 9) / 10)),
         (r"P\(purchased\) is at most P\(clicked\)", lambda p: replace(p, purchased=p.examined)),
+        (r"P\(returned\) is at most P\(purchased\)", lambda p: replace(p, returned=p.clicked)),
         (r"P\(examined\) is 0 where nothing is shown", lambda p: replace(p, examined=np.ones_like(p.examined))),
         (r"P\(purchased\) has the shape", lambda p: replace(p, purchased=p.purchased[:, 1:])),
         (
             "clicked is as frequent .* position 0",
-            lambda p: replace(p, clicked=p.clicked * 0.95, purchased=p.purchased / 2),
+            lambda p: replace(p, clicked=p.clicked * 0.9, purchased=p.purchased / 2, returned=p.returned / 4),
         ),
-        ("purchased is as frequent", lambda p: replace(p, purchased=p.purchased * 0.9)),
-        ("chance 0 never happens", lambda p: replace(p, purchased=p.purchased * 0)),
+        ("purchased is as frequent", lambda p: replace(p, purchased=p.purchased * 0.9, returned=p.returned * 0.9)),
+        ("returned is as frequent", lambda p: replace(p, returned=p.returned * 0.85)),
+        ("chance 0 never happens", lambda p: replace(p, purchased=p.purchased * 0, returned=p.returned * 0)),
     ],
 )
-def test_a_broken_closed_form_is_found(law: str, form: Callable[[Chances], Chances]) -> None:
+def test_a_broken_closed_form_is_found(sentence: str, form: Callable[[Chances], Chances]) -> None:
     """Formulas that are no probabilities, or 5 % wrong, or of another model."""
-    with pytest.raises(AssertionError, match=law):
+    with pytest.raises(AssertionError, match=sentence):
         tried(form=form)
+
+
+def test_who_clicks_once_at_most_clicks_once_at_most() -> None:
+    """P(none) is what is left to one: 2.5 % too few at each place are seen in their sum."""
+    logit, luck = a_crowd((WAYS.index("logit"),))
+    closed, sampled = partial(chances, config=CONFIG), partial(respond, config=CONFIG)
+
+    def fewer(preferences: Preferences) -> Chances:
+        p = closed(preferences)
+        return replace(p, clicked=p.clicked * 0.975, purchased=p.purchased * 0.975, returned=p.returned * 0.975)
+
+    with pytest.raises(AssertionError, match="by logit no click is as frequent as is left to one"):
+        check_response(logit, luck, chances=fewer, respond=sampled)
+
+
+@pytest.mark.parametrize(("base", "sentence"), [(-5.0, "there is one click at most"), (3.0, "sums to at most 1")])
+def test_those_who_choose_one_and_click_on_two_are_found(base: float, sentence: str) -> None:
+    """Shoppers by logit who are answered for as if by position."""
+    crowd, luck = a_crowd((WAYS.index("logit"),))
+    config = replace(CONFIG, base=base)
+
+    def by_position(preferences: Preferences) -> Preferences:
+        return replace(preferences, way=np.zeros_like(preferences.way))
+
+    def closed(preferences: Preferences) -> Chances:
+        return chances(by_position(preferences), config)
+
+    def sampled(preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
+        return respond(by_position(preferences), config, day=day, luck=luck)
+
+    with pytest.raises(AssertionError, match=sentence):
+        check_response(crowd, luck, chances=closed, respond=sampled)
+
+
+def with_clicks(outcomes: Outcomes, **columns: Any) -> Outcomes:
+    return replace(outcomes, clicks=replace(outcomes.clicks, **columns))
 
 
 def someone_else_decides(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
     """Who comes right after an impatient shopper gives the rating 1."""
     impatient = np.roll(preferences.patience, 1) < 0.8
-    rating = np.where((outcomes.rating > 0) & impatient[:, None], 1, outcomes.rating)
-    return replace(outcomes, rating=rating)
+    clicks = outcomes.clicks
+    return with_clicks(outcomes, rating=np.where((clicks.rating > 0) & impatient[clicks.place // N], 1, clicks.rating))
 
 
 def short_sighted(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
@@ -322,32 +444,51 @@ def short_sighted(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
     return replace(outcomes, examined=np.where(np.arange(N) == 0, outcomes.examined, outcomes.clicked))
 
 
-def late(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
-    return replace(outcomes, purchase_day=np.where(outcomes.purchased, 2, NEVER))
+def shifted(name: str, days: int) -> Respond:
+    """What comes some days earlier or later than it should."""
+
+    def change(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
+        when = getattr(outcomes.clicks, name)
+        return with_clicks(outcomes, **{name: np.where(when == NEVER, NEVER, when + days)})
+
+    return change
 
 
-def rated(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
-    return replace(outcomes, rating=np.full_like(outcomes.rating, 3))
+def every(name: str, value: int) -> Respond:
+    """The same for every click."""
+
+    def change(preferences: Preferences, outcomes: Outcomes) -> Outcomes:
+        return with_clicks(outcomes, **{name: np.full_like(getattr(outcomes.clicks, name), value)})
+
+    return change
 
 
 @pytest.mark.parametrize(
-    ("law", "change"),
+    ("sentence", "change"),
     [
         ("only what is shown is looked at", lambda p, o: replace(o, examined=np.ones_like(o.examined))),
-        ("only what is looked at is clicked", lambda p, o: replace(o, clicked=~o.examined)),
-        ("only what is clicked is bought", lambda p, o: replace(o, purchased=o.examined)),
-        ("purchases come on day 3 or later", late),
-        ("what is not bought is bought NEVER", lambda p, o: replace(o, purchase_day=np.full_like(o.rating, 5))),
-        ("only what is bought is rated", rated),
-        (r"ratings are 1 \.\. 5", lambda p, o: replace(o, rating=o.rating * 2)),
-        ("rating has the shape", lambda p, o: replace(o, rating=o.rating[1:])),
+        ("only what is looked at is clicked", lambda p, o: replace(o, examined=np.zeros_like(o.examined))),
+        ("a row for each True in clicked", lambda p, o: replace(o, clicked=o.examined)),
+        ("a row for each True in clicked", lambda p, o: with_clicks(o, place=o.clicks.place[::-1])),
+        ("clicks.rating has the shape", lambda p, o: with_clicks(o, rating=o.clicks.rating[1:])),
+        ("examined has the shape", lambda p, o: replace(o, examined=o.examined[1:])),
+        ("time spent is positive", every("dwell", 0)),
+        ("units are counted from 0", every("units", -1)),
+        ("purchases come on day 3 or later", shifted("purchase_day", -1)),
+        ("what is not bought is bought NEVER", every("purchase_day", 5)),
+        ("only what is bought is rated", every("rating", 3)),
+        (r"ratings are 1 \.\. 5", lambda p, o: with_clicks(o, rating=o.clicks.rating * 2)),
+        ("ratings come on the day of the purchase or later", shifted("rating_day", -1)),
+        ("what is rated is rated some day", every("rating_day", NEVER)),
+        ("only what is bought is given back", every("return_day", 3)),
+        ("returns come on the day of the purchase or later", shifted("return_day", -1)),
         ("examined is as frequent .* position 1", short_sighted),
         ("the order of requests changes nobody's answer", someone_else_decides),
     ],
 )
-def test_a_broken_sampler_is_found(law: str, change: Respond) -> None:
+def test_a_broken_sampler_is_found(sentence: str, change: Respond) -> None:
     """Answers out of order, out of range, out of time, too rare, or decided by someone else's row."""
-    with pytest.raises(AssertionError, match=law):
+    with pytest.raises(AssertionError, match=sentence):
         tried(change)
 
 
@@ -360,7 +501,7 @@ def test_luck_of_its_own_and_meddling_are_found() -> None:
         return respond(preferences, CONFIG, day=day, luck=rng.random(luck.shape))
 
     def meddling(preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
-        preferences.utility[:] += 1
+        preferences.latency_ms[:] += 1
         return respond(preferences, CONFIG, day=day, luck=luck)
 
     closed = partial(chances, config=CONFIG)
@@ -376,8 +517,7 @@ def test_a_crowd_answers_as_each_of_them_would() -> None:
 
     def herding(preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
         outcomes = respond(preferences, CONFIG, day=day, luck=luck)
-        few = len(luck) < N_ROWS
-        return replace(outcomes, rating=np.where(few & (outcomes.rating > 0), 5, outcomes.rating))
+        return outcomes if len(luck) == N_ROWS else with_clicks(outcomes, dwell=outcomes.clicks.dwell + 1)
 
-    with pytest.raises(AssertionError, match=r"who else is there \(rating\)"):
+    with pytest.raises(AssertionError, match=r"who else is there \(dwell\)"):
         check_response(crowd, luck, chances=partial(chances, config=CONFIG), respond=herding)

@@ -21,10 +21,10 @@ from simlab.errors import ConfigError
 from simlab.lab.best import best_choice, best_walk
 from simlab.recsys.retrieval import top_n
 from simlab.schema import NO_ITEM, SOURCES, Bools, Floats, Ints, Labels, Outcomes, Requests, Slates
-from simlab.settings import choose
+from simlab.settings import choose, require
 from simlab.world.aftermath import expected_units, purchase_chances, return_chances
 from simlab.world.dynamics import happened, step
-from simlab.world.response import WAYS, Chances, chances, stops
+from simlab.world.response import WAYS, Chances, attraction, chances, stops
 from simlab.world.truth import Happened, State, World, available, preferences, utility_of_all
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Oracle:
         self.world = world
         self._journal = journal
         self._state = world.state
+        self._told = False
 
     def state(self, day: int) -> State:
         """What is true on `day`. Raises `ConfigError` for a day before that on which the world stands."""
@@ -65,6 +66,8 @@ class Oracle:
         if day < first:
             raise ConfigError("day", day, f"the world begins on day {first}: ask for that day or a later one")
         if day < self._state.day:
+            forgets = self._told and self._journal is None and self.world.config.remembers
+            require("day", day, not forgets, f"it was told of the days before {self._state.day} and keeps no journal")
             self._state = self.world.state
         while self._state.day < day:
             past = self._journal(self._state) if self._journal and self.world.config.remembers else None
@@ -74,6 +77,7 @@ class Oracle:
     def move(self, slates: Slates, outcomes: Outcomes) -> None:
         """Goes on to the day after that of `slates`, which were all that was shown on it."""
         state = self.state(slates.requests.day)
+        self._told = True
         self._state = step(self.world, state, happened(self.world, slates, outcomes))
 
     def chances(self, slates: Slates) -> Chances:
@@ -106,7 +110,7 @@ class Oracle:
         n = min(requests.n, int(here.sum()))
         item_id = np.full((len(requests), n), NO_ITEM, dtype=np.int64)
         way = self.world.people.way[requests.user_id]
-        for kind in np.unique(way).tolist():
+        for kind in np.unique(way).tolist() if n > 0 else []:
             rows = np.flatnonzero(way == kind)
             find = _best_of_all if WAYS[kind] == "position" else _best_one_by_one
             item_id[rows] = find(self, replace(requests.take(rows), n=n), goal, utility[rows], here)
@@ -166,7 +170,7 @@ def _best_one_by_one(oracle: Oracle, requests: Requests, goal: str, utility: Flo
     allowed = np.tile(here, (len(requests), 1))
     allowed[requests.exclude[:, 0], requests.exclude[:, 1]] = False
     gain = oracle.gain(requests, goal, utility)
-    pull, attracts = np.exp(config.base + utility) * allowed, expit(config.base + utility) * allowed
+    pull, attracts = attraction(utility, config) * allowed, expit(config.base + utility) * allowed
     on = patience[:, None] * (1 - attracts * stops(utility, way[:, None], config))
     found = [
         best_choice(pull[row], gain[row], requests.n)

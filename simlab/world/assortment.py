@@ -1,8 +1,8 @@
 """How the goods change from day to day: fashions, prices and stock. Luck comes by the row of the item or category.
 
-    fashion_c(t+1) = m fashion_c(t) + fashion * sqrt(1 - m^2) * normal       m = fashion_memory, 0 at first
-    log price_i    = log list price_i + price_sd * normal                    drawn anew with probability price_change
-    stock_i        = stock every delivery_days, less what is sold; sold out means not shown from the next day on
+fashion_c(t+1) = m fashion_c(t) + fashion * sqrt(1 - m^2) * normal       m = fashion_memory, 0 at first
+log price_i    = log list price_i + price_sd * normal                    drawn anew with probability price_change
+stock_i        = stock every delivery_days, less what is sold; sold out means not shown from the next day on
 """
 
 from dataclasses import replace
@@ -46,4 +46,4 @@ def stock(world: World, state: State, happened: Happened, /) -> State:
         return state
     if state.day % change.delivery_days == 0:
         return replace(state, stock=np.full(len(state.stock), float(change.stock)))
-    return replace(state, stock=state.stock - happened.sold)
+    return replace(state, stock=np.maximum(state.stock - happened.sold, 0))  # more was ordered than was there

@@ -50,8 +50,8 @@ def part(world: World, rows: Ints) -> World:
     What they do does not hang on the others, but for stock: give `Happened.sold` of all to `step`.
     """
     people, state, shoppers = world.people, world.state, world.shoppers
-    own_people = {name: getattr(people, name)[rows] for name in _OF_PEOPLE}
-    own_state = {name: getattr(state, name)[rows] for name in _OF_STATE}
+    own_people = {name: getattr(people, name)[rows] for name in OF_PEOPLE}
+    own_state = {name: getattr(state, name)[rows] for name in OF_STATE}
     return replace(
         world,
         shoppers=Shoppers(
@@ -65,5 +65,5 @@ def part(world: World, rows: Ints) -> World:
     )
 
 
-_OF_PEOPLE = ("activity", "price_sensitivity", "patience", "way", "log_budget")
-_OF_STATE = ("taste", "home", "present", "satisfaction", "boredom", "seen_item", "seen_level", "wanted")
+OF_PEOPLE = ("activity", "price_sensitivity", "patience", "way", "log_budget")
+OF_STATE = ("taste", "home", "present", "satisfaction", "boredom", "seen_item", "seen_level", "wanted")

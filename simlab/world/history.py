@@ -68,7 +68,7 @@ def plackett_luce(weight: Floats, requests: Requests, *, luck: Floats) -> Slates
     return Slates(
         requests=requests,
         item_id=np.where(shown > 0, item_id, NO_ITEM),
-        propensity=np.divide(shown, left, out=np.ones(shown.shape), where=shown > 0),
+        propensity=np.minimum(np.divide(shown, left, out=np.ones(shown.shape), where=shown > 0), 1),  # sums round
         source=np.full((n_rows, n), SOURCES.index("history"), dtype=np.int64),
         model_version=Labels.constant(POLICY, n_rows),
         arm=Labels.constant("history", n_rows),

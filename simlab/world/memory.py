@@ -55,9 +55,7 @@ def want(world: World, state: State, happened: Happened, /) -> State:
 
 
 @compiled
-def _bore_category(
-    boredom: Small, rate: float, category: Ints, user_id: Ints, item_id: Ints, examined: Bools
-) -> None:
+def _bore_category(boredom: Small, rate: float, category: Ints, user_id: Ints, item_id: Ints, examined: Bools) -> None:
     for row in range(len(user_id)):
         for place in range(item_id.shape[1]):
             if examined[row, place]:

@@ -26,6 +26,7 @@ from scipy.special import expit
 
 from simlab.compiled import compiled
 from simlab.schema import Bools, Floats, Ints, Outcomes, Requests
+from simlab.settings import require
 from simlab.streams import uniforms
 from simlab.world.aftermath import after_clicks, purchase_chances, return_chances
 from simlab.world.config import ResponseConfig, WorldConfig
@@ -34,6 +35,9 @@ WAYS = ("position", "cascade", "dependent", "logit")
 """How shoppers choose; `PeopleTruth.way` is an index into these."""
 
 _CASCADE, _DEPENDENT, _LOGIT = 1, 2, 3
+
+_MOST = 600.0
+"""Log-odds beyond which nothing grows."""
 
 
 def _nothing() -> Floats:
@@ -61,10 +65,13 @@ class Preferences:
 
     def __post_init__(self) -> None:
         n_rows = len(self.patience)
-        if len(self.way) != n_rows:
+        if len(self.way) == 0:
             object.__setattr__(self, "way", np.zeros(n_rows, dtype=np.int64))
-        if len(self.latency_ms) != n_rows:
+        if len(self.latency_ms) == 0:
             object.__setattr__(self, "latency_ms", np.zeros(n_rows))
+        for name in ("utility", "shown", "way", "latency_ms"):
+            n = len(getattr(self, name))
+            require(f"rows of {name}", n, n == n_rows, f"there are {n_rows} slates: give one row for each")
 
     def take(self, rows: Ints | slice) -> "Preferences":
         """Those of some slates."""
@@ -98,6 +105,11 @@ def stops(utility: Floats, way: Ints, config: ResponseConfig) -> Floats:
     return np.where(way == _CASCADE, 1.0, np.where(way == _DEPENDENT, satisfied, 0.0))
 
 
+def attraction(utility: Floats, config: ResponseConfig) -> Floats:
+    """e = exp(base + U), any shape; at most exp(600), so that sums of it stay finite."""
+    return np.asarray(np.exp(np.minimum(config.base + utility, _MOST)))
+
+
 def chances(preferences: Preferences, config: ResponseConfig) -> Chances:
     """The closed form of looks, clicks, purchases and returns."""
     utility, shown, way = preferences.utility, preferences.shown, preferences.way
@@ -106,7 +118,7 @@ def chances(preferences: Preferences, config: ResponseConfig) -> Chances:
     looks = np.ones(utility.shape)
     looks[:, 1:] = np.cumprod(on[:, :-1], axis=1)
     chooses = way == _LOGIT
-    pull = np.exp(config.base + utility[chooses]) * shown[chooses]
+    pull = attraction(utility[chooses], config) * shown[chooses]
     looks[chooses] = 1
     attracts[chooses] = pull / (1 + pull.sum(axis=1, keepdims=True))
     examined = first_look(preferences.latency_ms, config)[:, None] * looks * shown
@@ -196,13 +208,13 @@ def _choose(rows: _Rows, row: int, base: float, examined: Bools, clicked: Bools)
     for place in range(rows.utility.shape[1]):
         if rows.shown[row, place]:
             examined[row, place] = True
-            total += np.exp(base + rows.utility[row, place])
+            total += np.exp(min(base + rows.utility[row, place], _MOST))
     left = luck / glance * total - 1  # uniform again, given the look; the first part of it is "none"
     for place in range(rows.utility.shape[1]):
         if left < 0:
             return
         if rows.shown[row, place]:
-            left -= np.exp(base + rows.utility[row, place])
+            left -= np.exp(min(base + rows.utility[row, place], _MOST))
             clicked[row, place] = left < 0
 
 

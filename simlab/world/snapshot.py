@@ -5,17 +5,23 @@ The file holds the state too, so a world can be put away on any day and go on fr
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, get_type_hints
 
 import numpy as np
 
-from simlab.errors import ConfigError, DataError
+from simlab.errors import DataError, SimlabError
 from simlab.settings import from_dict
 from simlab.world.config import WorldConfig
 from simlab.world.truth import World
+
+
+_DAMAGED = (ValueError, TypeError, AttributeError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
+"""What NumPy and zipfile raise, one here and one there, for bytes that are no archive of arrays."""
 
 
 def _flatten(value: Any, path: str, arrays: dict[str, Any], words: dict[str, Any]) -> None:
@@ -62,15 +68,6 @@ def from_bytes(data: bytes, where: str = "world file") -> World:
             arrays = {name: stored[name] for name in stored.files}
         words = json.loads(arrays.pop("__words__").tobytes())
         world: World = _unflatten(World, "", arrays, words)
-    except (
-        ConfigError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as error:
+    except (SimlabError, ArithmeticError, LookupError, OSError, EOFError, MemoryError, *_DAMAGED) as error:
         raise DataError(where, str(error), "it is not a whole world file: make it again") from error
     return world

@@ -25,6 +25,7 @@ from simlab.world.response import Preferences
 
 Small = npt.NDArray[np.float32]
 
+
 @dataclass(frozen=True, kw_only=True)
 class ItemTruth:
     """What is true of the items; arrays with one row an item, or one a category."""
@@ -109,6 +110,16 @@ class World:
         of_people = (self.state.taste, self.state.home, self.people.activity, self.people.patience, self.rows)
         fits = all(len(part) == n_items for part in of_items) and all(len(part) == n_users for part in of_people)
         require("world", f"{n_users} shoppers, {n_items} items", fits, "give every part a row for each of them")
+        change, state = self.config.change, self.state
+        for name, rate, memory in (
+            ("boredom", change.boredom, state.boredom),
+            ("item_boredom", change.item_boredom, state.seen_item),
+            ("complements", self.config.complements, state.wanted),
+        ):
+            # compiled loops write there without asking
+            require(
+                name, rate, rate == 0 or memory.shape[1] > 0, "its state has no place for it: make it by first_state"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,8 @@ MAX_PAGES = 16
 PAGE_SECONDS = 30
 """Between the slates of one visit."""
 
+DAY_SECONDS = 86_400
+
 _GAMMA_SHAPE = 1.2
 
 
@@ -92,7 +94,7 @@ def clock(luck: Floats) -> Ints:
     """The second of the day that `luck` (uniform, any shape) stands for.
 
     >>> clock(np.array([0.0, 0.5])).tolist()
-    [0, 61200]
+    [0, 58644]
     """
     share = np.concatenate([[0.0], np.cumsum(HOURS)]) / np.sum(HOURS)
     return np.asarray(np.floor(np.interp(luck, share, 3600.0 * np.arange(25))), dtype=np.int64)
@@ -139,6 +141,6 @@ def next_page(world: World, slates: Slates) -> Requests:
         visit=before.visit,
         n=asked.n,
         page=np.full(len(again), page),
-        second=before.second + PAGE_SECONDS,
+        second=np.minimum(before.second + PAGE_SECONDS, DAY_SECONDS - 1),
         exclude=np.concatenate([before.exclude, pairs[pairs[:, 1] >= 0]]),
     )

@@ -1,134 +1,151 @@
-"""The response's closed forms against its own sampler: the oracle is only as true as these."""
+"""Looks and clicks by hand and at the ends of their settings; simlab.testing holds sampler against closed form."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from simlab.errors import ConfigError
-from simlab.schema import NEVER, Bools, Floats, Outcomes
-from simlab.streams import stream, uniforms
-from simlab.world.response import (
-    Chances,
-    Preferences,
-    ResponseConfig,
-    chances,
-    delay_chances,
-    draws,
-    luck_of,
-    rating_chances,
-    respond,
-)
+from simlab.schema import Bools, Floats, Requests
+from simlab.streams import uniforms
+from simlab.world.config import ResponseConfig, WorldConfig
+from simlab.world.response import WAYS, Preferences, chances, draws, first_look, luck_of, respond
 
-N_ROWS, N = 100_000, 10
-CONFIG = ResponseConfig(base=-0.5, purchase_base=-0.2, purchase_scale=0.6, rating_share=0.7, rating_scale=0.6)
+EVEN = ResponseConfig(base=0.0, satisfied_base=0.0, satisfied_scale=0.0, purchase_base=0.0, purchase_scale=0.0)
+"""Who looks clicks with 1/2, is satisfied with 1/2, buys with 1/2."""
 
 
-@pytest.fixture(scope="module")
-def preferences() -> Preferences:
-    """A million places to show an item in, some of them empty."""
-    rng = stream(1, "test preferences")
+def facing(way: str, utility: list[list[float]], shown: list[list[bool]] | None = None, late: float = 0) -> Preferences:
+    """Shoppers of patience 0.8."""
+    n = len(utility)
     return Preferences(
-        utility=rng.normal(0, 1.5, (N_ROWS, N)),
-        patience=rng.uniform(0.6, 1.0, N_ROWS),
-        shown=rng.random((N_ROWS, N)) < 0.95,
+        utility=np.array(utility, dtype=np.float64),
+        patience=np.full(n, 0.8),
+        shown=np.ones(np.shape(utility), dtype=bool) if shown is None else np.array(shown),
+        way=np.full(n, WAYS.index(way)),
+        latency_ms=np.full(n, late),
     )
 
 
-@pytest.fixture(scope="module")
-def outcomes(preferences: Preferences) -> Outcomes:
-    luck = uniforms(2, "test luck", rows=np.arange(N_ROWS), n=draws(N))
-    return respond(preferences, CONFIG, day=3, luck=luck)
+@pytest.mark.parametrize(
+    ("way", "looks"),
+    [
+        ("position", [1, 0.8, 0.64]),
+        ("cascade", [1, 0.8 * 0.5, 0.64 * 0.25]),
+        ("dependent", [1, 0.8 * 0.75, 0.64 * 0.75**2]),
+        ("logit", [1, 1, 1]),
+    ],
+)
+def test_looks_by_hand(way: str, looks: list[float]) -> None:
+    """Where every click, satisfaction and purchase is a toss of a coin; for logit, of three items and none."""
+    p = chances(facing(way, [[0.0, 0.0, 0.0]]), EVEN)
+    np.testing.assert_allclose(p.examined[0], looks, rtol=1e-15)
+    np.testing.assert_allclose(p.clicked[0], np.full(3, 1 / 4) if way == "logit" else np.array(looks) / 2, rtol=1e-15)
+    np.testing.assert_allclose(p.purchased, p.clicked / 2, rtol=1e-15)
+    np.testing.assert_allclose(p.returned, p.purchased * 0.05, rtol=1e-15)
 
 
-@pytest.fixture(scope="module")
-def law(preferences: Preferences) -> Chances:
-    return chances(preferences, CONFIG)
+@pytest.mark.parametrize("way", WAYS)
+def test_an_empty_place_costs_patience_and_nothing_else(way: str) -> None:
+    """The item behind it is looked at with the patience of two steps, and an empty slate is not answered."""
+    p = chances(facing(way, [[0.0, 9.0, 0.0], [0.0, 0.0, 0.0]], [[True, False, True], [False] * 3]), EVEN)
+    q = chances(facing(way, [[0.0, -1e9, 0.0]]), EVEN)
+    np.testing.assert_allclose(p.clicked[0], q.clicked[0], rtol=1e-15)
+    assert (p.examined[1] == 0).all()
 
 
-def z(seen: Bools, expected: Floats) -> Floats:
-    """Distance of frequencies from probabilities in standard errors; rows are independent, places in a row not."""
-    surprise = seen - expected
-    if np.all(surprise == 0):
-        return np.zeros(1)
-    return np.asarray(np.abs(surprise.sum(axis=0)) / (surprise.std(axis=0) * np.sqrt(len(surprise))))
+def test_logit_is_a_choice_of_one_or_none() -> None:
+    """P(click) of all and P(none) = 1 / (1 + sum e) sum to one; another item takes from all others alike."""
+    u = [[0.3, -1.0, 2.0, 0.1]]
+    p = chances(facing("logit", u), EVEN).clicked[0]
+    none = 1 / (1 + np.exp(u[0]).sum())
+    assert p.sum() + none == pytest.approx(1, abs=1e-15)
+    fewer = chances(facing("logit", u, [[True, True, False, True]]), EVEN).clicked[0]
+    np.testing.assert_allclose(fewer[[0, 1, 3]] / p[[0, 1, 3]], (fewer[0] / p[0]).repeat(3), rtol=1e-14)
 
 
-@pytest.mark.parametrize("what", ["examined", "clicked", "purchased"])
-def test_frequencies_equal_the_closed_form_at_every_position(what: str, outcomes: Outcomes, law: Chances) -> None:
-    """Looks, clicks and purchases: within 4 standard errors at each of 10 positions, and over a million impressions."""
-    seen, expected = getattr(outcomes, what), getattr(law, what)
-    for place in range(N):
-        assert z(seen[:, place], expected[:, place]) < 4
-    assert z(seen.sum(axis=1), expected.sum(axis=1)) < 4
+def test_waiting_costs_first_looks() -> None:
+    """exp(-impatience * seconds): half a second at impatience 2 leaves 1 / e, at 0 all of them."""
+    assert first_look(np.array([0.0, 500.0]), ResponseConfig(impatience=2.0)).tolist() == [1, pytest.approx(np.exp(-1))]
+    for way in WAYS:
+        late = chances(facing(way, [[1.0, 0.0]], late=500), ResponseConfig(impatience=2.0))
+        soon = chances(facing(way, [[1.0, 0.0]]), ResponseConfig(impatience=2.0))
+        np.testing.assert_allclose(late.clicked, soon.clicked / np.e, rtol=1e-14)
 
 
-def test_purchases_come_with_the_stated_delay(outcomes: Outcomes) -> None:
-    """Each delay from 0 to max_delay days has its probability; without a purchase the day is NEVER."""
-    assert ((outcomes.purchase_day == NEVER) == ~outcomes.purchased).all()
-    delay = outcomes.purchase_day[outcomes.purchased] - 3
-    p = delay_chances(CONFIG)
-    count = np.bincount(delay, minlength=len(p))
-    assert len(count) == len(p)
-    assert (np.abs(count - count.sum() * p) < 4 * np.sqrt(count.sum() * p * (1 - p))).all()
-
-
-def test_ratings_follow_utility_as_stated(preferences: Preferences, outcomes: Outcomes) -> None:
-    """Each of the five ratings, within 4 standard errors, in the lower and the upper half of utilities apart."""
-    bought, u = outcomes.purchased, preferences.utility
-    assert (outcomes.rating[~bought] == 0).all()
-    for half in (bought & (u < np.median(u)), bought & (u >= np.median(u))):
-        p = CONFIG.rating_share * rating_chances(u[half], CONFIG)
-        for stars in range(1, 6):
-            assert z(outcomes.rating[half] == stars, p[:, stars - 1]) < 4
-        assert z(outcomes.rating[half] == 0, np.full(half.sum(), 1 - CONFIG.rating_share)) < 4
-
-
-def test_a_chain_of_conditions_holds(outcomes: Outcomes, preferences: Preferences) -> None:
-    """Nothing is clicked unseen, bought unclicked or seen where nothing is; who looks at p has looked above p."""
+@given(
+    utility=st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=5),
+    base=st.floats(-1e4, 1e4),
+    way=st.sampled_from(WAYS),
+    luck=st.floats(0, 1, exclude_max=True),
+)
+def test_no_number_is_too_large(utility: list[float], base: float, way: str, luck: float) -> None:
+    """Chances are chances and answers are given, however much or little is liked."""
+    config = ResponseConfig(base=base)
+    faced = facing(way, [utility])
+    with np.errstate(over="ignore"):
+        p = chances(faced, config)
+        outcomes = respond(faced, config, day=0, luck=np.full((1, draws(len(utility))), luck))
+    for table in (p.examined, p.clicked, p.purchased, p.returned):
+        assert ((table >= 0) & (table <= 1)).all()
     assert (outcomes.examined | ~outcomes.clicked).all()
-    assert (outcomes.clicked | ~outcomes.purchased).all()
-    assert (preferences.shown | ~outcomes.examined).all()
-    full = preferences.shown.all(axis=1)
-    looked = outcomes.examined[full]
-    assert (looked[:, :-1] | ~looked[:, 1:]).all()
+    if way == "logit":
+        assert p.clicked.sum() <= 1 + 1e-12
+        assert outcomes.clicked.sum() <= 1
 
 
-@given(st.lists(st.floats(-30, 30), min_size=1, max_size=5), st.floats(0.01, 1.0), st.integers(0, 20))
-def test_probabilities_are_probabilities(utility: list[float], same_day: float, max_delay: int) -> None:
-    """Ratings and delays sum to one; every chance lies in [0, 1]; a chain only loses."""
-    config = ResponseConfig(same_day=same_day, max_delay=max_delay)
-    np.testing.assert_allclose(rating_chances(np.array(utility), config).sum(axis=-1), 1)
-    np.testing.assert_allclose(delay_chances(config).sum(), 1)
-    shown = np.ones((1, len(utility)), dtype=bool)
-    p = chances(Preferences(utility=np.array([utility]), patience=np.array([0.9]), shown=shown), config)
-    assert (p.purchased >= 0).all()
-    assert (p.purchased <= p.clicked).all()
-    assert (p.clicked <= p.examined).all()
-    assert (p.examined <= 1).all()
+def answers(way: str, luck: Floats, utility: Floats) -> tuple[Bools, Bools]:
+    faced = facing(way, utility.tolist())
+    outcomes = respond(faced, EVEN, day=0, luck=luck)
+    return outcomes.examined, outcomes.clicked
+
+
+def test_one_luck_means_the_same_to_all_ways() -> None:
+    """Patience reaches as far, an item attracts as it does; a cascade ends with a click, logit clicks once."""
+    rng = np.arange(4_000)
+    luck, utility = uniforms(1, "luck", rows=rng, n=draws(6)), uniforms(2, "utility", rows=rng, n=6) * 4 - 2
+    looks, clicks = answers("position", luck, utility)
+    first: Bools = np.cumsum(clicks, axis=1) - clicks == 0
+    some, one = answers("cascade", luck, utility)
+    assert (some == (looks & first)).all()
+    assert (one == (clicks & first)).all()
+    between, several = answers("dependent", luck, utility)
+    assert ((some <= between) & (between <= looks)).all()
+    assert (several == (clicks & between)).all()
+    assert (answers("logit", luck, utility)[1].sum(axis=1) <= 1).all()
 
 
 def test_nobody_s_luck_depends_on_who_else_is_there() -> None:
-    """The luck of (user, visit) is the same alone, in any order and beside any others."""
-    user, visit = np.array([3, 900, 3, 41]), np.array([0, 0, 1, 0])
-    whole = luck_of(7, 12, user, visit, n=4)
+    """The luck of (row, day, visit, page) is the same alone and in any company, and no two are alike."""
+    config = WorldConfig(seed=7)
+    asked = Requests(
+        day=12,
+        n=4,
+        user_id=np.array([3, 900, 3, 3, 41]),
+        visit=np.array([0, 0, 1, 0, 0]),
+        page=np.array([0, 0, 0, 1, 2]),
+    )
+    whole = luck_of(config, asked, asked.user_id, 4)
+    assert whole.shape == (5, draws(4))
     order = np.array([2, 0, 3])
-    assert (luck_of(7, 12, user[order], visit[order], n=4) == whole[order]).all()
-    assert (whole[0] != whole[2]).all()
+    assert (luck_of(config, asked.take(order), asked.user_id[order], 4) == whole[order]).all()
+    assert len(np.unique(whole)) == whole.size
 
 
-def test_no_ratings_where_nobody_rates() -> None:
-    """rating_share 0 and 1 are exact."""
-    sure = Preferences(utility=np.full((500, 1), 50.0), patience=np.ones(500), shown=np.ones((500, 1), dtype=bool))
-    luck = uniforms(2, "test luck", rows=np.arange(500), n=draws(1))
-    assert (respond(sure, ResponseConfig(rating_share=0), day=0, luck=luck).rating == 0).all()
-    assert (respond(sure, ResponseConfig(rating_share=1), day=0, luck=luck).rating == 5).all()
+def test_rows_that_are_missing_are_not_made_up() -> None:
+    """Preferences of another number of ways, waits or utilities than slates are refused, not filled in."""
+    faced = facing("cascade", [[0.0], [0.0]])
+    whole = {name: getattr(faced, name) for name in ("utility", "patience", "shown", "way", "latency_ms")}
+    for name in ("utility", "shown", "way", "latency_ms"):
+        with pytest.raises(ConfigError, match=f"rows of {name}: 1"):
+            Preferences(**{**whole, name: whole[name][:1]})
+    assert len(faced.take(np.array([1])).way) == len(faced.take(slice(0, 1)).way) == 1
+    assert len(faced.take(np.array([], dtype=np.int64)).way) == 0
 
 
-@pytest.mark.parametrize(
-    "values", [{"same_day": 0.0}, {"rating_share": 1.5}, {"max_delay": -1}, {"rating_cuts": (1, 0, 2, 3)}]
-)
-def test_settings_out_of_range_are_refused(values: dict[str, object]) -> None:
-    """The error names the setting."""
-    with pytest.raises(ConfigError, match=next(iter(values))):
-        ResponseConfig(**values)  # type: ignore[arg-type]
+def test_attraction_grows_with_utility_as_log_odds_do() -> None:
+    """sigmoid(base + U), at the top of a slate."""
+    u = np.linspace(-3, 3, 7)
+    p = chances(facing("position", u[:, None].tolist()), ResponseConfig(base=-5))
+    np.testing.assert_allclose(p.clicked[:, 0], expit(u - 5), rtol=1e-15)
