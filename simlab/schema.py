@@ -211,8 +211,11 @@ class Requests:
 
     def __post_init__(self) -> None:
         for name in ("page", "second"):
-            if len(getattr(self, name)) != len(self) and len(getattr(self, name)) == 0:
+            if len(getattr(self, name)) == 0:
                 object.__setattr__(self, name, np.zeros(len(self), dtype=np.int64))
+        for name in ("visit", "page", "second"):
+            n = len(getattr(self, name))
+            require(f"rows of {name}", n, n == len(self), f"there are {len(self)} requests: give one row for each")
         rows = self.exclude[:, 0]
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
             wrong = int(rows.min()) if rows.min() < 0 else int(rows.max())
@@ -256,8 +259,9 @@ class Slates:
     """How long each shopper waited; shape (R,), by default all 0. Kept to the precision of the log (float32)."""
 
     def __post_init__(self) -> None:
-        n_rows = len(self.requests)
-        waited = self.latency_ms if len(self.latency_ms) == n_rows else np.zeros(n_rows)
+        n_rows, n = len(self.requests), len(self.latency_ms)
+        require("rows of latency_ms", n, n in (0, n_rows), f"there are {n_rows} requests: give one row for each")
+        waited = self.latency_ms if n else np.zeros(n_rows)
         object.__setattr__(self, "latency_ms", waited.astype(np.float32).astype(np.float64))
 
     @property

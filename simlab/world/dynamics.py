@@ -34,13 +34,14 @@ def happened(world: World, slates: Slates, outcomes: Outcomes) -> Happened:
     """What a day's slates came to, in the order of request_id; empty slates leave no trace, here as in the log."""
     full = np.flatnonzero(slates.shown.any(axis=1))
     order = full[np.argsort(slates.requests.request_id[full], kind="stable")]
-    units, n_items = outcomes.clicks.units.astype(np.float64), len(world.catalogue)
+    units, n_items = outcomes.clicks.units, len(world.catalogue)
+    item_id = slates.item_id.ravel()[outcomes.clicks.place]
     return Happened(
         user_id=slates.requests.user_id[order],
         item_id=slates.item_id[order],
         examined=outcomes.examined[order],
         clicked=outcomes.clicked[order],
-        sold=np.bincount(slates.item_id.ravel()[outcomes.clicks.place], weights=units, minlength=n_items),
+        sold=np.asarray(np.bincount(item_id, weights=units, minlength=n_items), dtype=np.float64),
     )
 
 

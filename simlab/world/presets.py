@@ -47,9 +47,9 @@ PRESETS: dict[str, Preset] = {
     "shock": Preset(
         lesson="On the day of the shock every model falls; a frozen one stays down, one trained weekly on the last "
         "fortnight climbs again.",
-        teaches="On the morning of day 21 all shoppers turn round at once: in half of the dimensions they like what they "
-        "disliked. Nothing announces it. Look for the day in the company's own metrics, and at how "
-        "much old data a model should still learn from after it.",
+        teaches="On the morning of day 21 all shoppers turn round at once: in half of the dimensions they like what "
+        "they disliked. Nothing announces it. Look for the day in the company's own metrics, and ask from how much "
+        "old data a model should still learn after it.",
         settings={**_STILL, "visits_per_day": 0.5, "change": {"shift_day": 21, "shift_share": 1.0}},
     ),
     "seasonal": Preset(
@@ -61,7 +61,7 @@ PRESETS: dict[str, Preset] = {
         settings={**_STILL, "change": {"season": 1.5}, "rhythm": {"yearly": 0.3, "year_days": 56}},
     ),
     "cold-start": Preset(
-        lesson="Where most are new, a model that reads public features beats one that knows only clicks.",
+        lesson="Where little is known of anybody, a model that reads public features beats one that reads only clicks.",
         teaches="A young shop: two weeks of history, and every week newcomers and launches of whom nothing is known "
         "but segment and region, category, brand and price. A model of clicks alone leaves newcomers to the popular "
         "fallback and never shows what is new. Features help as far as households of one kind like the same.",
@@ -73,15 +73,15 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "fatigue": Preset(
-        lesson="The list that is best today loses half of its worth when it is shown every day, and in the long run "
-        "earns less than taking turns with the next best.",
+        lesson="The list that is best today loses more than half of its worth when it is shown every day, and after a "
+        "month earns less than taking turns with the next best.",
         teaches="Each look tires of the item and of its category, and it takes a week to recover half way. Whoever "
-        "shows the best ten again and again wears them out; tastes have not moved, so no training brings the clicks "
-        "back. An A/B test of one day and one of a month give opposite answers.",
+        "shows the best ten again and again wears them out; tastes have not moved, so training again brings little "
+        "back. An A/B test of a day or two says nothing about the month.",
         settings={
             **_STILL,
             "visits_per_day": 0.6,
-            "change": {"boredom": 0.05, "item_boredom": 0.6, "recovery": 0.1},
+            "change": {"boredom": 0.03, "item_boredom": 0.4, "recovery": 0.1},
         },
     ),
     "influence": Preset(

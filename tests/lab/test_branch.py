@@ -111,7 +111,7 @@ def errors_of(n_lucks: int, *, n_users: int, days: int, day: int) -> tuple[float
         found = what_if(done, day, {"retrain": "scheduled:7"})
         never.append(true_values(done, day)["clicks"].sum())
         often.append(true_values(found.branch, day)["clicks"].sum())
-        stated.append(found.table.loc["clicks", "error"] * n_users)
+        stated.append(float(found.table["error"]["clicks"]) * n_users)
     pairs = np.array(often) - np.array(never)
     strangers = np.var(often, ddof=1) + np.var(never, ddof=1)  # of independent runs
     return float(np.std(pairs, ddof=1)), float(np.sqrt(strangers)), float(np.mean(stated))

@@ -209,9 +209,15 @@ def test_a_day_s_metrics_hold_what_was_known_that_day(whole: Run) -> None:
         row = whole.metrics.loc[day]
         shown = whole.log.sql(f"select count(*) n, sum(clicked::int) c from impressions where day = {day}", until=day)
         told = whole.log.sql(f"select kind, value from feedback where day = {day}", until=day).astype({"kind": str})
-        value = told.groupby("kind")["value"].agg(["size", "sum"]).reindex(["purchase", "return", "rating"]).fillna(0)
+        value = (
+            pd.DataFrame(told)
+            .groupby("kind")["value"]
+            .agg(["count", "sum"])
+            .reindex(["purchase", "return", "rating"])
+            .fillna(0)
+        )
         assert (row["impressions"], row["clicks"]) == (shown["n"][0], shown["c"][0])
-        assert row[["purchases", "returns", "ratings"]].tolist() == value["size"].tolist()
+        assert row[["purchases", "returns", "ratings"]].tolist() == value["count"].tolist()
         assert row[["revenue", "refunds"]].tolist() == pytest.approx(value["sum"].tolist()[:2])
     late = whole.log.sql("select count(*) n from impressions where day >= 0 and purchase_day > day")["n"][0]
     assert late > 0

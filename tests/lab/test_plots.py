@@ -18,7 +18,7 @@ from simlab.errors import ConfigError
 from simlab.lab import plots
 from simlab.lab.plots import style
 from simlab.lab.plots.cycle import STATIONS
-from simlab.schema import Catalogue, Labels
+from simlab.schema import NEVER, Catalogue, Labels
 from simlab.streams import stream
 
 N = 10
@@ -45,6 +45,7 @@ def catalogue() -> Catalogue:
         price=np.full(N, 9.5),
         margin=np.full(N, 0.3),
         launch_day=np.zeros(N, dtype=np.int64),
+        retire_day=np.full(N, NEVER),
     )
 
 
@@ -81,6 +82,8 @@ FALLING = np.asarray(0.8 ** np.arange(N), dtype=np.float64)
 FIGURES: dict[str, Callable[[], Figure]] = {
     "ageing": lambda: plots.ageing(AGEING),
     "attention": lambda: plots.attention(list(np.linspace(6, 2, N)), patience=0.8),
+    "by_position": lambda: plots.by_position({way: (FALLING, 0.1 * FALLING) for way in ("position", "cascade")}),
+    "calendar": lambda: plots.calendar(np.arange(1000.0, 1050.0), -30, np.arange(0.0, 86_400.0, 900.0)),
     "cycle": lambda: plots.cycle("log"),
     "guesses": lambda: plots.guesses({"random": 0.3, "lightfm": 0.6}, {"random": 0.1, "lightfm": 0.61}, "share"),
     "offline_and_true": lambda: plots.offline_and_true(judged([0, 0.1, 0.2, 0.3], [0.1, 0.3, 0.4, 0.5]), "recall@10"),
@@ -91,6 +94,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "split": lambda: plots.split(pd.Series(5, index=range(-30, 0)), -7),
     "sweep": lambda: plots.sweep(SWEEP, "recall@10", guess=16),
     "tastes": draw_tastes,
+    "to_gain": lambda: plots.to_gain({"random": 0.25, "popularity": 0.5, "best": 1.5}),
     "true_clicks": lambda: plots.true_clicks({name: metrics(0.2 + 0.1 * k) for k, name in enumerate(style.COLOURS)}),
 }
 
@@ -198,6 +202,9 @@ def test_other_titles_are_computed_too() -> None:
     assert title(FIGURES["positions"]()) == "Position 10 gets 13 % of the looks of position 1"
     assert title(FIGURES["ageing"]()) == "Perfect on day 0, worth 70 % of the best on day 20"
     assert title(FIGURES["slate"]()) == "Shopper 7: 2.23 clicks expected on 10 items"
+    assert title(FIGURES["to_gain"]()) == "What is popular brings 33 % of what the best slates bring"
+    assert title(FIGURES["by_position"]()).startswith(f"Position {N} gets 13 % to 13 % of the looks of position 1")
+    assert title(FIGURES["calendar"]()) == "1,024 visits a day, most on day 19"
     assert title(FIGURES["attention"]()).startswith("Patience 0.80, base -5.0: 4.5 looks and ")
 
 

@@ -53,7 +53,7 @@ def calendar(visits: Floats, first_day: int, seconds: Floats) -> Figure:
         left.plot(day, visits, color=TRUTH, linewidth=1.6)
         left.axvline(0, color=QUIET, linewidth=1, linestyle=":")
         left.set(xlabel="day (history ends at 0)", ylabel="visits", ylim=(0, None))
-        right.hist(np.asarray(seconds) / 3600, bins=np.arange(25), color=QUIET)
+        right.hist(np.asarray(seconds) / 3600, bins=list(range(25)), color=QUIET)
         right.set(xlabel="hour of the day", xticks=range(0, 25, 6))
         right.set_yticks([])
     return figure
