@@ -168,7 +168,9 @@ def _best_one_by_one(oracle: Oracle, requests: Requests, goal: str, utility: Flo
     config, people = oracle.world.config.response, oracle.world.people
     way, patience = people.way[requests.user_id], people.patience[requests.user_id]
     allowed = np.tile(here, (len(requests), 1))
-    allowed[requests.exclude[:, 0], requests.exclude[:, 1]] = False
+    row, item = requests.exclude.T
+    there = (item >= 0) & (item < len(here))
+    allowed[row[there], item[there]] = False
     gain = oracle.gain(requests, goal, utility)
     pull, attracts = attraction(utility, config) * allowed, expit(config.base + utility) * allowed
     on = patience[:, None] * (1 - attracts * stops(utility, way[:, None], config))

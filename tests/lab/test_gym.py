@@ -16,7 +16,8 @@ from gymnasium.vector.utils import batch_space
 
 import simlab
 from simlab.errors import ConfigError
-from simlab.lab.gym import RECENT, Desks, ShopConfig, ShopEnv, ShopVectorEnv, as_slates, fill
+from simlab.lab.desks import RECENT, Desks, ShopConfig, as_slates, fill
+from simlab.lab.gym import ShopEnv, ShopVectorEnv
 from simlab.lab.oracle import GOALS, Oracle
 from simlab.schema import NO_ITEM, Floats, Ints, Requests, Slates
 from simlab.streams import stream
