@@ -1,3 +1,4 @@
+import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -8,10 +9,10 @@ from hypothesis import strategies as st
 
 from simlab.errors import ConfigError
 from simlab.recsys.training import TrainingConfig
-from simlab.settings import check_types, choose, from_dict
+from simlab.settings import check_types, choose, from_dict, merged
+from simlab.testing import EVERYTHING
 from simlab.world.calibrate import CalibrationConfig
-from simlab.world.response import ResponseConfig
-from simlab.world.truth import WorldConfig
+from simlab.world.config import ChangeConfig, LoyaltyConfig, ResponseConfig, RhythmConfig, WorldConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,9 @@ def test_what_went_to_a_dict_comes_back_the_same() -> None:
     """from_dict(asdict(x)) == x, nested parts and tuples included."""
     config = Outer(n=3, cuts=(1.0, 2.0), inner=Inner(share=0.1), pair=(1, "a"), free={"any": None})
     assert from_dict(Outer, asdict(config)) == config
-    assert from_dict(WorldConfig, asdict(WorldConfig(n_users=7))) == WorldConfig(n_users=7)
+    for world in (WorldConfig(n_users=7), EVERYTHING):
+        assert from_dict(WorldConfig, asdict(world)) == world
+        assert from_dict(WorldConfig, json.loads(json.dumps(asdict(world)))) == world
 
 
 @pytest.mark.parametrize(
@@ -107,12 +110,15 @@ ANYTHING = st.one_of(
 )
 
 
+CONFIGS = [WorldConfig, ResponseConfig, RhythmConfig, LoyaltyConfig, ChangeConfig, TrainingConfig, CalibrationConfig]
+
+
 def made(cls: type[Any], name: str, value: object, *, in_words: bool) -> Any:
     return from_dict(cls, {name: value}) if in_words else cls(**{name: value})
 
 
 @given(
-    cls=st.sampled_from([WorldConfig, ResponseConfig, TrainingConfig, CalibrationConfig]),
+    cls=st.sampled_from(CONFIGS),
     value=ANYTHING,
     in_words=st.booleans(),
     data=st.data(),
@@ -137,6 +143,17 @@ def test_any_value_is_taken_or_refused_in_words(
         (WorldConfig, "quality_sd", float("inf")),
         (WorldConfig, "n_users", 2.5),
         (WorldConfig, "response", {}),
+        (WorldConfig, "change", RhythmConfig()),
+        (RhythmConfig, "next_page", 0.96),
+        (RhythmConfig, "year_days", 1),
+        (RhythmConfig, "campaign_lift", -0.1),
+        (LoyaltyConfig, "learning", 0.0),
+        (LoyaltyConfig, "newcomers_per_week", -1),
+        (ChangeConfig, "influence", 0.2),
+        (ChangeConfig, "recovery", 0.0),
+        (ChangeConfig, "fashion_memory", 1.0),
+        (ChangeConfig, "delivery_days", 0),
+        (ChangeConfig, "stock", 2.5),
         (TrainingConfig, "half_life", "x"),
         (CalibrationConfig, "drift", 1.0),
         (CalibrationConfig, "visits_per_day", 0.0),
@@ -146,3 +163,13 @@ def test_a_config_made_at_once_is_checked_too(cls: type[Any], name: str, value: 
     """Types and ranges are the dataclass's own; from_dict is not the only door."""
     with pytest.raises(ConfigError, match=name):
         cls(**{name: value})
+
+
+def test_changes_reach_the_parts_of_a_config() -> None:
+    """`merged` goes as deep as the settings do, leaves what it was given alone, and from_dict checks the rest."""
+    before = asdict(WorldConfig())
+    config = from_dict(WorldConfig, merged(before, {"n_users": 7, "change": {"stock": 3}, "loyalty": {"pull": 1}}))
+    assert config == WorldConfig(n_users=7, change=ChangeConfig(stock=3), loyalty=LoyaltyConfig(pull=1))
+    assert before == asdict(WorldConfig())
+    with pytest.raises(ConfigError, match="did you mean 'stock'"):
+        from_dict(WorldConfig, merged(before, {"change": {"stocks": 3}}))

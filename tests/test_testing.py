@@ -326,16 +326,16 @@ N_ROWS, N = 20_000, 4
 Respond = Callable[[Preferences, Outcomes], Outcomes]
 
 
-def a_crowd(ways: tuple[int, ...] = (0, 1, 2, 3)) -> tuple[Preferences, Floats]:
-    rng = stream(3, "test crowd")
+def a_crowd(ways: tuple[int, ...] = (0, 1, 2, 3), n_rows: int = N_ROWS, seed: int = 3) -> tuple[Preferences, Floats]:
+    rng = stream(seed, "test crowd")
     crowd = Preferences(
-        utility=rng.normal(0, 1.5, (N_ROWS, N)),
-        patience=rng.uniform(0.6, 1.0, N_ROWS),
-        shown=rng.random((N_ROWS, N)) < 0.95,
-        way=rng.choice(ways, N_ROWS),
-        latency_ms=rng.uniform(0, 1000, N_ROWS),
+        utility=rng.normal(0, 1.5, (n_rows, N)),
+        patience=rng.uniform(0.6, 1.0, n_rows),
+        shown=rng.random((n_rows, N)) < 0.95,
+        way=rng.choice(ways, n_rows),
+        latency_ms=rng.uniform(0, 1000, n_rows),
     )
-    return crowd, uniforms(4, "test luck", rows=np.arange(N_ROWS), n=draws(N))
+    return crowd, uniforms(seed, "test luck", rows=np.arange(n_rows), n=draws(N))
 
 
 def tried(change: Respond | None = None, form: Callable[[Chances], Chances] | None = None) -> None:
@@ -357,6 +357,14 @@ def tried(change: Respond | None = None, form: Callable[[Chances], Chances] | No
 def test_every_way_to_choose_keeps_the_laws(way: str) -> None:
     """Looks, clicks, purchases and returns of 20,000 slates by each way, as they are written in `world.response`."""
     crowd, luck = a_crowd((WAYS.index(way),))
+    check_response(crowd, luck, chances=partial(chances, config=CONFIG), respond=partial(respond, config=CONFIG), day=3)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_choose_keeps_the_laws_of_a_million(way: str) -> None:
+    """A million slates by each way: what is one per cent off is found."""
+    crowd, luck = a_crowd((WAYS.index(way),), 1_000_000, seed=8)
     check_response(crowd, luck, chances=partial(chances, config=CONFIG), respond=partial(respond, config=CONFIG), day=3)
 
 

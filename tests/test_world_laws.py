@@ -8,19 +8,27 @@ import numpy as np
 import pytest
 
 from simlab import world_laws
-from simlab.lab.oracle import Oracle
+from simlab.errors import ConfigError
+from simlab.lab.oracle import GOALS, Oracle
 from simlab.schema import Slates
+from simlab.settings import from_dict
+from simlab.streams import stream
 from simlab.testing import EVERYTHING, check_dynamics, check_growth, check_value, check_world, check_zero
 from simlab.world.assortment import fashions, prices, stock
 from simlab.world.birth import make_world
+from simlab.world.calibrate import CalibrationConfig, calibrate
 from simlab.world.config import WorldConfig
 from simlab.world.dynamics import PARTS, Part, happened
 from simlab.world.loyalty import loyalty
 from simlab.world.memory import bore, recover, want
+from simlab.world.organic import organic_choices
+from simlab.world.presets import CALIBRATED, PRESETS, preset
 from simlab.world.snapshot import from_bytes, to_bytes
 from simlab.world.tastes import drift, influence, shift
 from simlab.world.truth import Happened, State, World
 from simlab.world_laws import day_of, live
+
+Change = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +52,50 @@ def test_a_world_of_one_shopper_and_one_item_keeps_the_laws() -> None:
     """Nobody in most pieces, nothing left to show on most pages."""
     check_world(make_world(replace(EVERYTHING, n_users=1, n_items=1, n_dims=1), 6), days=6)
     check_growth(replace(EVERYTHING, n_users=1, n_items=1, n_dims=1), days=6)
+
+
+@pytest.mark.parametrize("name", sorted(set(PRESETS) - set(CALIBRATED)))
+def test_every_named_world_keeps_the_laws(name: str) -> None:
+    """A small one of each kind."""
+    config = preset(name, n_users=60, n_items=30, history_days=3)
+    check_world(make_world(config, 4), days=4)
+    check_growth(config, days=4)
+
+
+def test_a_calibrated_world_keeps_the_laws() -> None:
+    """One fitted to what the shoppers of another chose."""
+    source = make_world(preset("shop", n_users=80, n_items=40), 1)
+    seen = organic_choices(source, np.full(80, 6), seed=1)
+    check_world(calibrate(seen, config=CalibrationConfig(n_dims=3)), days=4)
+
+
+def any_settings(rng: np.random.Generator) -> Change:
+    """Those of EVERYTHING, of which many are 0, 1, less, or far more, where that may be."""
+    settings = asdict(EVERYTHING)
+    for part in (settings, *(value for value in settings.values() if isinstance(value, dict))):
+        for name, value in part.items():
+            if isinstance(value, int | float) and name != "n_users":
+                part[name] = type(value)([value, value, 0, 1, value / 7, 7 * value][rng.integers(6)])
+                try:
+                    from_dict(WorldConfig, settings)
+                except ConfigError:
+                    part[name] = value
+    return settings
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(60))
+def test_any_world_keeps_the_laws(seed: int) -> None:
+    """Sixty worlds of random settings; no slate of theirs is better than the best by any goal."""
+    config = from_dict(WorldConfig, any_settings(stream(seed, "any world")))
+    check_world(make_world(config, 9), days=9)
+    check_growth(config, days=9)
+    (world,), _ = live([make_world(config, 9)], 9)
+    slates, _ = day_of(world)
+    oracle = Oracle(world)
+    for goal in GOALS:
+        best = getattr(oracle.value(oracle.best(slates.requests, goal)), goal)
+        assert (best >= getattr(oracle.value(slates), goal) * (1 - 1e-9)).all(), goal
 
 
 @pytest.mark.parametrize("move", PARTS, ids=lambda part: part.__name__)
@@ -177,9 +229,6 @@ def test_a_world_that_knows_its_end_or_its_size_is_found(monkeypatch: pytest.Mon
     monkeypatch.setattr(world_laws, "make_world", centred)
     with pytest.raises(AssertionError, match="more items leave the first ones as they were: broken in quality"):
         check_growth(EVERYTHING, 2)
-
-
-Change = dict[str, Any]
 
 
 def change(**settings: Any) -> Change:

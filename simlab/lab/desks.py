@@ -132,7 +132,8 @@ class Desks:
     def observe(self) -> Observation:
         """What is known at each desk; arrays of n rows."""
         asked, shoppers = self.requests, self.world.shoppers
-        known: Observation = {name: getattr(asked, name) for name in ("user_id", "day", "second", "visit", "page")}
+        known: Observation = {name: getattr(asked, name) for name in ("user_id", "second", "visit", "page")}
+        known["day"] = np.full(len(asked), asked.day)
         known["mask"] = self._mask[self.asks]
         for name, of_shoppers in (
             ("segment", shoppers.segment.codes),

@@ -56,8 +56,10 @@ def plackett_luce(weight: Floats, requests: Requests, *, luck: Floats) -> Slates
     n_rows, n = len(requests), min(requests.n, len(weight))
     rates = np.broadcast_to(weight, luck.shape)
     if len(requests.exclude):
+        row, item = requests.exclude.T
+        there = (item >= 0) & (item < len(weight))
         rates = rates.copy()
-        rates[requests.exclude[:, 0], requests.exclude[:, 1]] = 0
+        rates[row[there], item[there]] = 0
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.where(rates > 0, -np.log1p(-luck) / rates, np.inf)
     first = np.argpartition(times, n - 1, axis=1)[:, :n]

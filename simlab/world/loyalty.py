@@ -20,7 +20,7 @@ def loyalty(world: World, state: State, happened: Happened, /) -> State:
     if rates.pull == 0 and rates.churn == 0:
         return state
     satisfaction = state.satisfaction.copy()
-    _learn(satisfaction, rates.learning, happened.user_id, happened.clicked)
+    _learn(satisfaction, float(rates.learning), happened.user_id, happened.clicked)
     came = np.unique(happened.user_id)
     luck = uniforms(config.seed, "churn", config.luck, state.day, rows=world.rows[came], n=1)[:, 0]
     present = state.present.copy()

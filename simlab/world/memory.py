@@ -34,11 +34,11 @@ def bore(world: World, state: State, happened: Happened, /) -> State:
     looks = (happened.user_id, happened.item_id, happened.examined)
     if change.boredom > 0:
         boredom = state.boredom.copy()
-        _bore_category(boredom, change.boredom, world.catalogue.category.codes, *looks)
+        _bore_category(boredom, float(change.boredom), world.catalogue.category.codes, *looks)
         state = replace(state, boredom=boredom)
     if change.item_boredom > 0:
         item, level = state.seen_item.copy(), state.seen_level.copy()
-        _bore_item(item, level, change.item_boredom, *looks)
+        _bore_item(item, level, float(change.item_boredom), *looks)
         state = replace(state, seen_item=item, seen_level=level)
     return state
 

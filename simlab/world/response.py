@@ -139,6 +139,8 @@ def respond(preferences: Preferences, config: ResponseConfig, *, day: int, luck:
     The first uniform of a row says how far patience reaches, or what is chosen by logit; the others belong to the
     places: whether the item attracts, and all that follows the click.
     """
+    wanted = (len(preferences.patience), draws(preferences.utility.shape[1]))
+    require("shape of luck", luck.shape, luck.shape == wanted, f"give uniforms of shape {wanted}")
     rows = _Rows(
         utility=preferences.utility,
         shown=preferences.shown,
@@ -147,7 +149,8 @@ def respond(preferences: Preferences, config: ResponseConfig, *, day: int, luck:
         glance=first_look(preferences.latency_ms, config),
         luck=luck,
     )
-    examined, clicked = _answer(rows, (config.base, config.satisfied_base, config.satisfied_scale))
+    rates = (float(config.base), float(config.satisfied_base), float(config.satisfied_scale))
+    examined, clicked = _answer(rows, rates)
     place = np.flatnonzero(clicked)
     row, position = np.divmod(place, max(clicked.shape[1], 1))
     clicks = after_clicks(place, preferences.utility[row, position], config, day=day, luck=luck[row, 1 + position])

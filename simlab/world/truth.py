@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simlab.compiled import compiled
-from simlab.schema import Bools, Catalogue, Floats, Ints, Shoppers, Slates
+from simlab.schema import NO_ITEM, Bools, Catalogue, Floats, Ints, Shoppers, Slates
 from simlab.settings import require
 from simlab.world.config import WorldConfig
 from simlab.world.response import Preferences
@@ -179,7 +179,7 @@ def _tables(world: World, state: State) -> _Tables:
         wanted=state.wanted,
         log_budget=people.log_budget,
         log_price=np.log(state.price),
-        rates=(config.fuss, config.budget, config.complements),
+        rates=(float(config.fuss), float(config.budget), float(config.complements)),  # compiled once, not for 1 too
     )
 
 
@@ -233,13 +233,19 @@ def _is_plain(world: World, state: State) -> bool:
 
 def utility(world: World, state: State, user_id: Ints, item_id: Ints) -> Floats:
     """Utility of the items `item_id` (R, n) for the users `user_id` (R,); shape (R, n), 0 at NO_ITEM."""
+    for name, found, low, n in (
+        ("user_id", user_id, 0, len(state.taste)),
+        ("item_id", item_id, NO_ITEM, len(world.catalogue)),
+    ):
+        least, most = int(found.min(initial=0)), int(found.max(initial=-1))  # the compiled loop asks nothing
+        require(name, least if least < low else most, low <= least and most < n, f"they are {low} to {n - 1}")
     return _utility(_tables(world, state), user_id, item_id, _is_plain(world, state))
 
 
 def utility_of_all(world: World, state: State, user_id: Ints, n_items: int) -> Floats:
     """Utility of the first `n_items` items for the users `user_id` (R,); shape (R, n_items)."""
     everything = np.broadcast_to(np.arange(n_items), (len(user_id), n_items))
-    return utility(world, state, user_id, everything)
+    return _utility(_tables(world, state), user_id, everything, _is_plain(world, state))
 
 
 def preferences(world: World, state: State, slates: Slates) -> Preferences:

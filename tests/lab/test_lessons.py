@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from simlab.lab.config import RunConfig
@@ -257,7 +256,7 @@ def test_misspecified(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.usefixtures("movielens")
-@pytest.mark.parametrize("seed", SEEDS[:3])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_movielens(tmp_path: Path, seed: int) -> None:
     """True clicks a visit in week 1 by what is learnt, counted and drawn, for a sample of the real users."""
     first = {

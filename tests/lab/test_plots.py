@@ -82,7 +82,7 @@ FALLING = np.asarray(0.8 ** np.arange(N), dtype=np.float64)
 FIGURES: dict[str, Callable[[], Figure]] = {
     "ageing": lambda: plots.ageing(AGEING),
     "attention": lambda: plots.attention(list(np.linspace(6, 2, N)), patience=0.8),
-    "by_position": lambda: plots.by_position({way: (FALLING, 0.1 * FALLING) for way in ("position", "cascade")}),
+    "by_position": lambda: plots.by_position(dict.fromkeys(("position", "cascade"), (FALLING, 0.1 * FALLING))),
     "calendar": lambda: plots.calendar(np.arange(1000.0, 1050.0), -30, np.arange(0.0, 86_400.0, 900.0)),
     "cycle": lambda: plots.cycle("log"),
     "guesses": lambda: plots.guesses({"random": 0.3, "lightfm": 0.6}, {"random": 0.1, "lightfm": 0.61}, "share"),

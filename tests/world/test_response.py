@@ -130,7 +130,8 @@ def test_nobody_s_luck_depends_on_who_else_is_there() -> None:
     assert whole.shape == (5, draws(4))
     order = np.array([2, 0, 3])
     assert (luck_of(config, asked.take(order), asked.user_id[order], 4) == whole[order]).all()
-    assert len(np.unique(whole)) == whole.size
+    other = luck_of(WorldConfig(seed=7, luck=1), asked, asked.user_id, 4)
+    assert len(np.unique(np.concatenate([whole, other]))) == 2 * whole.size
 
 
 def test_rows_that_are_missing_are_not_made_up() -> None:
@@ -140,6 +141,8 @@ def test_rows_that_are_missing_are_not_made_up() -> None:
     for name in ("utility", "shown", "way", "latency_ms"):
         with pytest.raises(ConfigError, match=f"rows of {name}: 1"):
             Preferences(**{**whole, name: whole[name][:1]})
+    with pytest.raises(ConfigError, match=r"shape of luck: \(2, 1\) .*shape \(2, 2\)"):
+        respond(faced, EVEN, day=0, luck=np.zeros((2, 1)))
     assert len(faced.take(np.array([1])).way) == len(faced.take(slice(0, 1)).way) == 1
     assert len(faced.take(np.array([], dtype=np.int64)).way) == 0
 

@@ -128,6 +128,16 @@ def test_utility_is_the_sum_that_stands_at_the_head_of_truth(lived: World) -> No
     assert (few[items >= 0] == table[np.repeat(users, 2).reshape(3, 2)[items >= 0], items[items >= 0]]).all()
 
 
+@pytest.mark.parametrize(
+    ("users", "items", "named"),
+    [([-1], [0], "user_id: -1"), ([170], [0], "user_id: 170"), ([0], [-2], "item_id: -2"), ([0], [99], "item_id: 99")],
+)
+def test_who_or_what_is_not_there_has_no_utility(users: list[int], items: list[int], named: str, lived: World) -> None:
+    """The compiled loop would read whatever stands behind the table."""
+    with pytest.raises(ConfigError, match=named):
+        utility(lived, lived.state, np.array(users), np.array([items]))
+
+
 def test_a_plain_world_is_worth_the_same_by_its_shorter_way(lived: World) -> None:
     """Where no extra term is there, the loop skips them all."""
     plain = make_world(SMALL, 1)
