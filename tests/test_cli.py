@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from simlab.cli import main
+from simlab.lab.run import load_run
+from simlab.streams import stream
+from simlab.world.presets import PRESETS
 
 SMALL = ["--users", "150", "--items", "60", "--days", "8", "--retrain", "scheduled:3", "--seed", "2"]
 
@@ -32,6 +35,30 @@ def test_a_shop_of_five_items_runs(tmp_path: Path) -> None:
     assert main(["run", *words, "--out", str(tmp_path / "x")]) == 0
 
 
+def test_worlds_are_listed_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every named world with its lesson; the page of one begins with what it teaches."""
+    assert main(["world", "list"]) == 0
+    told = capsys.readouterr().out
+    for name, world in PRESETS.items():
+        assert f"\n{name}\n" in f"\n{told}"
+        assert " ".join(world.lesson.split()) in " ".join(told.split())
+    assert main(["world", "show", "seasonal", "--out", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
+    assert PRESETS["seasonal"].teaches[:40] in (tmp_path / "page.html").read_text()
+
+
+def test_own_ratings_become_a_world_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fitted, with its broken line named, and then run by the name of its file."""
+    rng = stream(1, "test ratings")
+    rows = [f"u{u},i{i},{1 + (u * i) % 5}" for u in range(40) for i in rng.permutation(30)[:12]]
+    (tmp_path / "my.csv").write_text("\n".join(["who,what,stars", *rows, "u1,i2,great"]) + "\n")
+    words = ["--columns", "user=who,item=what,rating=stars", "--out", str(tmp_path / "w.npz")]
+    assert main(["world", "fit", str(tmp_path / "my.csv"), *words]) == 0
+    assert "line 482: rating 'great'" in capsys.readouterr().out
+    assert main(["run", "--preset", str(tmp_path / "w.npz"), "--days", "2", "--out", str(tmp_path / "x")]) == 0
+    assert load_run(tmp_path / "x").config.stored
+
+
 def test_report_writes_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The path printed is the page, which needs nothing else."""
     main(["run", *SMALL, "--out", str(tmp_path / "x")])
@@ -54,6 +81,10 @@ def test_report_writes_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["data", "fetch", "netflix"], "netflix"),
         (["data", "fetch", "movielens-1m", "--source", "OUT"], "OUT"),
         (["course", "--out", "OUT", "-p", "n_user", "3"], "n_user"),
+        (["world", "show", "shopp"], "preset: 'shopp'"),
+        (["world", "fit", "OUT.csv", "--columns", "user=u,item=i,rating=r"], "no such file"),
+        (["world", "fit", "OUT.csv", "--columns", "user,item"], "--columns: 'user,item'"),
+        (["run", "--preset", "OUT.npz", "--out", "OUT"], "no such file"),
         (["course", "--out", "OUT", "--seed", "-5"], "seed: -5"),
         (["course", "--out", "OUT", "-p", "seed", "-5"], "seed: -5"),
     ],
