@@ -38,7 +38,8 @@ PRESETS: dict[str, Preset] = {
         "learn again.",
     ),
     "drifting": Preset(
-        lesson="By day 60 a frozen model has lost a tenth of its worth, and one trained weekly less than half of that.",
+        lesson="By day 60 a frozen model has lost a tenth of its worth and more, and one trained weekly on the last "
+        "four weeks less than half of that.",
         teaches="Tastes wander fast around home, and nothing else changes. A model is a photograph: it is out of date "
         "at the speed of the drift, then levels off, for what belongs to the household stays. Compare frozen and "
         "retrained models over the weeks, and ask what each retraining buys.",
@@ -58,7 +59,7 @@ PRESETS: dict[str, Preset] = {
         teaches="Each category has its own time of the year, and a year has 56 days so that it fits into a course; "
         "visits swing too. A fall of the click rate is not always decay: this one comes back by itself. Look at what "
         "sells by category, and at alerts that a calendar would have foretold.",
-        settings={**_STILL, "change": {"season": 1.5}, "rhythm": {"yearly": 0.3, "year_days": 56}},
+        settings={**_STILL, "change": {"season": 2.5}, "rhythm": {"yearly": 0.3, "year_days": 56}},
     ),
     "cold-start": Preset(
         lesson="Where little is known of anybody, a model that reads public features beats one that reads only clicks.",
@@ -90,11 +91,11 @@ PRESETS: dict[str, Preset] = {
         teaches="Each look moves taste a little towards the item. What was shown makes what is wanted: the model "
         "looks better every week though it has learnt nothing, its log proves it right, and the crowd grows more "
         "uniform than shoppers with lists of their own. Whether that is success is a question for people.",
-        settings={"history_days": 30, "new_items_per_week": 0, "change": {"influence": 0.005}},
+        settings={**_STILL, "history_days": 30, "change": {"influence": 0.008}},
     ),
     "position-heavy": Preset(
-        lesson="By raw clicks the first item of a list is ten times better than it is against the last; a position "
-        "curve measured on shuffled lists puts that right.",
+        lesson="Raw clicks make the first item of a list look more than ten times as good against the last as it is; a "
+        "position curve measured on shuffled lists puts that right.",
         teaches="Shoppers have little patience: three in ten leave after each item, some as soon as they have "
         "clicked. Who counts clicks counts places. The history is nearly shuffled, so its clicks by position show "
         "how far people look; divided by that curve, the clicks of a fixed list tell what its items are worth.",

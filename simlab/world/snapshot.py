@@ -19,7 +19,6 @@ from simlab.settings import from_dict
 from simlab.world.config import WorldConfig
 from simlab.world.truth import World
 
-
 _DAMAGED = (ValueError, TypeError, AttributeError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
 """What NumPy and zipfile raise, one here and one there, for bytes that are no archive of arrays."""
 

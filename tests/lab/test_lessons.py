@@ -22,8 +22,6 @@ SEEDS = [pytest.param(seed, marks=[pytest.mark.soak] if seed else []) for seed i
 
 SMALL: dict[str, Any] = {"n_users": 800, "n_items": 200}
 
-STILL: dict[str, Any] = {**SMALL, "drift": 0.0, "new_items_per_week": 0}
-
 every_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
@@ -65,18 +63,18 @@ def test_shop(tmp_path: Path, seed: int) -> None:
 @every_seed
 def test_drifting(tmp_path: Path, seed: int) -> None:
     """Week 9 against week 1: frozen loses a tenth, trained weekly less than half of that; without drift nothing."""
-    loss = {}
+    crowd, loss = {**SMALL, "n_users": 1200}, {}
     for name, world, retrain in (
-        ("frozen", SMALL, "never"),
-        ("weekly", SMALL, "scheduled:7"),
-        ("still", STILL, "never"),
+        ("frozen", crowd, "never"),
+        ("weekly", crowd, "scheduled:7"),
+        ("still", {**SMALL, "drift": 0.0}, "never"),
     ):
-        of = played(tmp_path, "drifting", seed, world, retrain, days=63)
+        of = played(tmp_path, "drifting", seed, world, retrain, days=63, window_days=28)
         loss[name] = 1 - week(of, 9) / week(of, 1)
     told(seed, **loss)
     assert loss["frozen"] > 0.1
     assert loss["weekly"] < loss["frozen"] / 2
-    assert abs(loss["still"]) < 0.03
+    assert abs(loss["still"]) < 0.04
 
 
 @every_seed
@@ -98,18 +96,18 @@ def test_shock(tmp_path: Path, seed: int) -> None:
 
 @every_seed
 def test_seasonal(tmp_path: Path, seed: int) -> None:
-    """Learnt in the fortnight before day 0, judged half a year later (week 4) and a year later (week 8)."""
-    frozen = played(tmp_path, "seasonal", seed, SMALL, days=56, window_days=14)
-    same = played(tmp_path, "seasonal", seed, {**SMALL, "change": {"season": 0.0}}, days=56, window_days=14)
-    half, full, flat = (
-        week(frozen, 4) / week(frozen, 1),
-        week(frozen, 8) / week(frozen, 1),
-        week(same, 4) / week(same, 1),
-    )
-    told(seed, half=half, full=full, flat=flat)
-    assert half < 0.8
-    assert full > 0.95
-    assert abs(flat - 1) < 0.05
+    """Learnt in one fortnight, judged half a year after it (weeks 3 and 4) and a year after it (weeks 7 and 8)."""
+    half, year = {}, {}
+    for name, rates in (("seasons", {}), ("none", {"season": 0.0})):
+        of = played(tmp_path, "seasonal", seed, {**SMALL, "change": rates}, days=56, window_days=14)
+        half[name] = (week(of, 3) + week(of, 4)) / 2 / week(of, 1)
+        year[name] = (week(of, 7) + week(of, 8)) / 2 / week(of, 1)
+    told(seed, half=half["seasons"], year=year["seasons"], half_none=half["none"], year_none=year["none"])
+    assert half["seasons"] < 0.9
+    assert year["seasons"] > 1
+    assert half["seasons"] < 0.75 * year["seasons"]
+    assert abs(half["none"] - 1) < 0.05
+    assert abs(year["none"] - 1) < 0.05
 
 
 @every_seed
@@ -187,7 +185,7 @@ def test_influence(tmp_path: Path, seed: int) -> None:
         first, last = (of.oracle.state(day).taste for day in (0, 55))
         apart[name] = float(last.var(axis=0).sum() / first.var(axis=0).sum())
     told(seed, **rise, **{f"apart_{name}": value for name, value in apart.items()})
-    assert rise["popular"] > 1.3
+    assert rise["popular"] > 1.25
     assert apart["popular"] < min(0.9, 0.9 * apart["personal"])
     assert abs(rise["free"] - 1) < 0.1
     assert abs(apart["free"] - 1) < 0.05
@@ -213,7 +211,7 @@ def test_position_heavy(tmp_path: Path, seed: int) -> None:
     raw, fair, true = first_to_last(played(tmp_path, "position-heavy", seed, SMALL, days=21, algorithm="popularity"))
     seen, _, real = first_to_last(played(tmp_path, "position-heavy", seed, whole, days=21, algorithm="popularity"))
     told(seed, raw=raw / true, fair=fair / true, whole=seen / real)
-    assert raw > 8 * true
+    assert raw > 12 * true
     assert 0.5 < fair / true < 2
     assert 0.7 < seen / real < 1.4
 
@@ -234,8 +232,8 @@ def test_niche(tmp_path: Path, seed: int) -> None:
         )
         share[name], worth[name] = popular, personal / popular
     told(seed, **share, **{f"worth_{name}": value for name, value in worth.items()})
-    assert share["niche"] < 0.8 * share["shop"]
-    assert worth["niche"] > 1.1 * worth["shop"]
+    assert share["niche"] < 0.75 * share["shop"]
+    assert worth["niche"] > worth["shop"]
     assert share["alike"] > 0.8
     assert worth["alike"] < 1
 

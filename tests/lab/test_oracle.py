@@ -81,7 +81,9 @@ def test_the_oracle_equals_the_simulated_mean_in_many_worlds(seed: int) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_no_slate_is_better_than_the_best(goal: str, way: str) -> None:
     """Against every slate of up to 3 of 6 items in every order, of which one is sold out and others are excluded."""
-    config = replace(EVERYTHING, n_items=6, new_items_per_week=0, change=replace(EVERYTHING.change, lifetime_days=0))
+    strong = replace(EVERYTHING.response, base=-1.0, purchase_scale=1.0, return_share=1.0, return_scale=2.0)
+    config = replace(EVERYTHING, n_items=6, new_items_per_week=0, response=strong)
+    config = replace(config, change=replace(config.change, lifetime_days=0))
     (small,), _ = live([all_by(make_world(config, 1), way)], 5)
     small = replace(small, state=replace(small.state, stock=np.array([9.0, 0, 9, 9, 9, 9])))
     users = np.arange(40)
@@ -98,6 +100,18 @@ def test_no_slate_is_better_than_the_best(goal: str, way: str) -> None:
         allowed = ~np.isin(np.arange(40), exclude[np.isin(exclude[:, 1], order), 0])
         top = np.maximum(top, np.where(allowed, getattr(oracle.value(slates_of(asked, item_id)), goal), 0))
     np.testing.assert_allclose(best, top, rtol=1e-12)
+
+
+def test_money_by_hand(lived: World) -> None:
+    """Where every second purchase comes back: refunds are half of revenue, and the shop keeps its share of the rest."""
+    response = replace(lived.config.response, another_unit=0.5, return_share=1.0, return_scale=0.0)
+    world = replace(lived, config=replace(lived.config, response=response))
+    asked = Requests(day=world.state.day, user_id=np.arange(150), visit=np.zeros(150, dtype=np.int64), n=1)
+    item = np.flatnonzero(available(world, world.state))[3]
+    value = Oracle(world).value(slates_of(asked, np.full((150, 1), item)))
+    np.testing.assert_allclose(value.revenue, value.purchases * 1.9375 * world.state.price[item], rtol=1e-12)
+    np.testing.assert_allclose(value.refunds, value.revenue / 2, rtol=1e-12)
+    np.testing.assert_allclose(value.margin, value.refunds * world.catalogue.margin[item], rtol=1e-12)
 
 
 def test_where_everything_is_sold_out_the_best_is_nothing(world: World) -> None:
@@ -175,10 +189,11 @@ def test_the_best_slate_obeys_exclusions_and_launches(world: World) -> None:
     """What is excluded or not on sale is no way out for the oracle either."""
     for way in WAYS:
         oracle = Oracle(all_by(world, way))
-        requests = Requests(day=-10, user_id=np.array([0, 1]), visit=np.zeros(2, dtype=np.int64), n=5)
+        requests = Requests(day=-10, user_id=np.array([0, 1]), visit=np.zeros(2, dtype=np.int64), n=90)  # all there are
         best = oracle.best(requests)
         again = oracle.best(replace(requests, exclude=np.array([[0, best.item_id[0, 0]]])))
         assert best.item_id[0, 0] not in again.item_id[0]
+        assert best.item_id.shape[1] == world.catalogue.on_sale(-10).sum() == len(set(best.item_id[0].tolist()))
         assert (again.item_id[1] == best.item_id[1]).all()
         far = oracle.best(replace(requests, exclude=np.array([[0, NO_ITEM], [1, 79], [1, 99]])))  # not there, not yet
         assert (far.item_id == best.item_id).all()

@@ -9,7 +9,7 @@ import pytest
 from simlab.schema import NEVER, Bools, Clicks, Ints, Labels, Outcomes, Requests, Slates
 from simlab.world.assortment import fashions, prices, stock
 from simlab.world.birth import make_world
-from simlab.world.catalogue import GOODS
+from simlab.world.catalogue import GOODS, retire_days
 from simlab.world.config import WorldConfig
 from simlab.world.dynamics import happened, nothing, step
 from simlab.world.memory import SEEN
@@ -165,7 +165,7 @@ def test_dissatisfied_shoppers_leave_after_a_visit_for_good() -> None:
 
 
 def test_fashions_come_and_go_within_their_spread() -> None:
-    """Stationary: over 580 days of 20 categories the standard deviation is `fashion`, neighbours correlate at fashion_memory."""
+    """Stationary: over 580 days of 20 categories their sd is `fashion`; neighbours correlate at fashion_memory."""
     world = small(change={"fashion": 0.5, "fashion_memory": 0.6})
     state, seen = world.state, []
     for _ in range(600):
@@ -250,11 +250,11 @@ def test_units_count_against_stock_and_empty_slates_leave_no_trace() -> None:
 
 def test_items_live_as_long_as_stated() -> None:
     """A week at least, lifetime_days in the mean (geometric); 0 is for ever."""
-    world = small(n_items=4000, new_items_per_week=0, change={"lifetime_days": 30})
-    life = world.catalogue.retire_day - world.catalogue.launch_day
+    config = preset("shop", change={"lifetime_days": 30})
+    life = retire_days(config, np.full(100_000, 5)) - 5
     assert life.min() == 7
-    assert abs(life.mean() - 30) < 4 * life.std() / np.sqrt(4000)
-    assert abs(life.std() - np.sqrt(23 * 24)) < 4 * 24 / np.sqrt(4000) * np.sqrt(2)
+    assert abs(life.mean() - 30) < 4 * life.std() / np.sqrt(len(life))
+    assert life.std() == pytest.approx(np.sqrt(23 * 24), rel=0.02)
     assert (small().catalogue.retire_day == NEVER).all()
     shortest = small(change={"lifetime_days": 1}).catalogue
     assert set((shortest.retire_day - shortest.launch_day).tolist()) == {7}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
@@ -74,6 +74,7 @@ def test_waiting_costs_first_looks() -> None:
         np.testing.assert_allclose(late.clicked, soon.clicked / np.e, rtol=1e-14)
 
 
+@settings(deadline=None)  # compiling takes seconds
 @given(
     utility=st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=5),
     base=st.floats(-1e4, 1e4),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simlab.errors import DataError
@@ -60,6 +60,7 @@ def test_every_number_of_the_state_is_in_the_file() -> None:
         assert to_bytes(changed(**{name: value})) != DATA, name
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(DATA) - 1), st.binary(max_size=40))
 def test_what_is_no_world_is_refused_in_words(at: int, junk: bytes) -> None:
     """Cut short, or junk: a DataError that names the file."""
@@ -68,6 +69,7 @@ def test_what_is_no_world_is_refused_in_words(at: int, junk: bytes) -> None:
             from_bytes(data, "my.npz")
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(DATA) - 1), st.integers(1, 255))
 def test_a_damaged_byte_is_found_or_harmless(at: int, change: int) -> None:
     """A flipped byte: the file is refused, or the same world comes back; never another world."""

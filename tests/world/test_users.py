@@ -56,6 +56,7 @@ def test_the_usual_week_has_mean_one_and_rhythms_multiply() -> None:
     assert np.argmax(year) == round(100 * 355 / 365)
     lifted = RhythmConfig(weekly=0, campaign_day=3, campaign_days=2, campaign_lift=0.4)
     assert [rhythm(lifted, day) for day in range(2, 6)] == [1, 1.4, 1.4, 1]
+    assert rhythm(replace(lifted, weekly=1, campaign_day=5), 5) == pytest.approx(1.25 * 1.4)
     assert min(rhythm(RhythmConfig(weekly=4, yearly=1, year_days=9), day) for day in range(63)) >= 0
 
 
