@@ -3,7 +3,7 @@
     check_recommender(model, requests)                    a model that a service can serve
     check_slates(slates, catalogue)                       what may be shown
     check_propensities(slates)                            a policy that knows how likely its slates are
-    check_response(preferences, luck, chances=, respond=) shoppers whose sampler does what their closed form says
+    check_response(model, preferences, luck)              shoppers whose sampler does what their closed form says
 
 and those of simlab.world_laws: check_dynamics, check_world, check_growth, check_zero, check_value.
 
@@ -17,14 +17,14 @@ from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 
 from simlab.recsys.models import KINDS, Model, Recommender, load_model, save_model
 from simlab.schema import NEVER, SOURCES, Bools, Catalogue, Clicks, Floats, Ints, Labels, Outcomes, Requests, Slates
 from simlab.streams import stream
-from simlab.world.response import WAYS, Chances, Preferences
+from simlab.world.response import WAYS, Chances, Preferences, ResponseModel
 from simlab.world_laws import (
     EVERYTHING,
     STANDARD_ERRORS,
@@ -59,20 +59,6 @@ ENOUGH = 10.0
 
 _UNSEEN = 12.0
 """So many times may what never came have been expected: it fails to come one time in 160,000."""
-
-
-class ClosedForm(Protocol):
-    """The probabilities of looks, clicks and purchases."""
-
-    def __call__(self, preferences: Preferences) -> Chances:
-        """Arrays of shape (R, n)."""
-
-
-class Sampler(Protocol):
-    """The answer to slates, as `luck` decides."""
-
-    def __call__(self, preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
-        """Arrays of shape (R, n); `luck` has one row a request."""
 
 
 def check_recommender(model: Recommender, requests: Requests) -> None:
@@ -207,10 +193,8 @@ def _check_next(item_id: Ints, propensity: Floats, where: str) -> None:
         law(z < STANDARD_ERRORS, f"{sentence}, {z:.1f} standard errors away")
 
 
-def check_response(
-    preferences: Preferences, luck: Floats, *, chances: ClosedForm, respond: Sampler, day: int = 0
-) -> None:
-    """The laws of shoppers' answers: what `respond` draws is what `chances` says.
+def check_response(model: ResponseModel, preferences: Preferences, luck: Floats, *, day: int = 0) -> None:
+    """The laws of shoppers' answers: what `model.respond` draws is what `model.chances` says.
 
     Probabilities lie in [0, 1]; who gives back has bought, who buys has clicked and who clicks has looked, in formulas
     and in draws; at each position, looks, clicks, purchases and returns are within 4 standard errors of the
@@ -218,16 +202,16 @@ def check_response(
     follows a click comes in order of time; and a request is answered by its own row of luck alone, whoever else is
     there. Give `luck` one row of uniforms a request, and thousands of requests.
 
-    >>> from functools import partial
     >>> from simlab.streams import uniforms
-    >>> from simlab.world.response import ResponseConfig, chances, draws, respond
+    >>> from simlab.world.config import ResponseConfig
+    >>> from simlab.world.response import FourWays, draws
     >>> crowd = Preferences(utility=np.ones((9_000, 2)), patience=np.full(9_000, 0.8), shown=np.ones((9_000, 2), bool))
-    >>> luck, config = uniforms(1, "luck", rows=np.arange(9_000), n=draws(2)), ResponseConfig(base=0.0)
-    >>> check_response(crowd, luck, chances=partial(chances, config=config), respond=partial(respond, config=config))
+    >>> luck = uniforms(1, "luck", rows=np.arange(9_000), n=draws(2))
+    >>> check_response(FourWays(config=ResponseConfig(base=0.0)), crowd, luck)
     """
-    expected, before = chances(preferences), deepcopy((preferences, luck))
+    expected, before = model.chances(preferences), deepcopy((preferences, luck))
     _check_chances(expected, preferences.shown)
-    outcomes = respond(preferences, day=day, luck=luck)
+    outcomes = model.respond(preferences, day=day, luck=luck)
     untouched = np.array_equal(before[1], luck) and all(
         np.array_equal(old, vars(preferences)[name], equal_nan=True) for name, old in vars(before[0]).items()
     )
@@ -244,7 +228,7 @@ def check_response(
         ("the order of requests changes nobody's answer", order),
         ("nobody's answer depends on who else is there", order[: len(order) // 3]),
     ):
-        again = respond(preferences.take(rows), day=day, luck=luck[rows])
+        again = model.respond(preferences.take(rows), day=day, luck=luck[rows])
         for name, what in (("examined", outcomes.examined), ("clicked", outcomes.clicked)):
             everywhere(getattr(again, name) == what[rows], f"{sentence} ({name})", "request", "position")
         for field in fields(Clicks)[1:]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from simlab.world.birth import make_world
 from simlab.world.config import ResponseConfig
 from simlab.world.history import plackett_luce
 from simlab.world.presets import preset
-from simlab.world.response import WAYS, Chances, Preferences, chances, draws, respond
+from simlab.world.response import WAYS, Chances, Preferences, ResponseModel, chances, draws, respond
 
 N_ITEMS, N_USERS = 37, 50
 
@@ -317,6 +318,11 @@ def test_an_item_that_was_kept_back_is_found() -> None:
         check_propensities(fewer)
 
 
+def as_model(chances: Callable[..., Chances], respond: Callable[..., Outcomes]) -> ResponseModel:
+    """A response model of somebody's own."""
+    return cast(ResponseModel, SimpleNamespace(chances=chances, respond=respond))
+
+
 CONFIG = ResponseConfig(
     base=-0.5, purchase_base=-0.2, purchase_scale=0.6, rating_share=0.7, return_share=0.9, satisfied_base=0.5,
     impatience=0.4,
@@ -350,14 +356,14 @@ def tried(change: Respond | None = None, form: Callable[[Chances], Chances] | No
         return change(preferences, outcomes) if change else outcomes
 
     crowd, luck = a_crowd()
-    check_response(crowd, luck, chances=closed, respond=sampled, day=3)
+    check_response(as_model(closed, sampled), crowd, luck, day=3)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_choose_keeps_the_laws(way: str) -> None:
     """Looks, clicks, purchases and returns of 20,000 slates by each way, as they are written in `world.response`."""
     crowd, luck = a_crowd((WAYS.index(way),))
-    check_response(crowd, luck, chances=partial(chances, config=CONFIG), respond=partial(respond, config=CONFIG), day=3)
+    check_response(as_model(partial(chances, config=CONFIG), partial(respond, config=CONFIG)), crowd, luck, day=3)
 
 
 @pytest.mark.soak
@@ -365,7 +371,7 @@ def test_every_way_to_choose_keeps_the_laws(way: str) -> None:
 def test_every_way_to_choose_keeps_the_laws_of_a_million(way: str) -> None:
     """A million slates by each way: what is one per cent off is found."""
     crowd, luck = a_crowd((WAYS.index(way),), 1_000_000, seed=8)
-    check_response(crowd, luck, chances=partial(chances, config=CONFIG), respond=partial(respond, config=CONFIG), day=3)
+    check_response(as_model(partial(chances, config=CONFIG), partial(respond, config=CONFIG)), crowd, luck, day=3)
 
 
 def test_shoppers_of_all_ways_side_by_side_keep_the_laws() -> None:
@@ -377,7 +383,7 @@ def test_shoppers_of_all_ways_side_by_side_keep_the_laws() -> None:
         ResponseConfig(base=30.0, same_day=1, max_delay=0, rating_share=1, return_share=1, another_unit=0),
     ):
         closed, sampled = partial(chances, config=config), partial(respond, config=config)
-        check_response(crowd, luck, chances=closed, respond=sampled)
+        check_response(as_model(closed, sampled), crowd, luck)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +420,7 @@ def test_who_clicks_once_at_most_clicks_once_at_most() -> None:
         return replace(p, clicked=p.clicked * 0.975, purchased=p.purchased * 0.975, returned=p.returned * 0.975)
 
     with pytest.raises(AssertionError, match="by logit no click is as frequent as is left to one"):
-        check_response(logit, luck, chances=fewer, respond=sampled)
+        check_response(as_model(fewer, sampled), logit, luck)
 
 
 @pytest.mark.parametrize(("base", "sentence"), [(-5.0, "there is one click at most"), (3.0, "sums to at most 1")])
@@ -433,7 +439,7 @@ def test_those_who_choose_one_and_click_on_two_are_found(base: float, sentence: 
         return respond(by_position(preferences), config, day=day, luck=luck)
 
     with pytest.raises(AssertionError, match=sentence):
-        check_response(crowd, luck, chances=closed, respond=sampled)
+        check_response(as_model(closed, sampled), crowd, luck)
 
 
 def with_clicks(outcomes: Outcomes, **columns: Any) -> Outcomes:
@@ -514,9 +520,9 @@ def test_luck_of_its_own_and_meddling_are_found() -> None:
 
     closed = partial(chances, config=CONFIG)
     with pytest.raises(AssertionError, match="asked again, shoppers answer the same"):
-        check_response(crowd, luck, chances=closed, respond=drawing)
+        check_response(as_model(closed, drawing), crowd, luck)
     with pytest.raises(AssertionError, match="leaves its input alone"):
-        check_response(crowd, luck, chances=closed, respond=meddling)
+        check_response(as_model(closed, meddling), crowd, luck)
 
 
 def test_a_crowd_answers_as_each_of_them_would() -> None:
@@ -528,4 +534,4 @@ def test_a_crowd_answers_as_each_of_them_would() -> None:
         return outcomes if len(luck) == N_ROWS else with_clicks(outcomes, dwell=outcomes.clicks.dwell + 1)
 
     with pytest.raises(AssertionError, match=r"who else is there \(dwell\)"):
-        check_response(crowd, luck, chances=partial(chances, config=CONFIG), respond=herding)
+        check_response(as_model(partial(chances, config=CONFIG), herding), crowd, luck)

@@ -24,7 +24,7 @@ from simlab.schema import NO_ITEM, SOURCES, Bools, Floats, Ints, Labels, Outcome
 from simlab.settings import choose, require
 from simlab.world.aftermath import expected_units, purchase_chances, return_chances
 from simlab.world.dynamics import happened, step
-from simlab.world.response import WAYS, Chances, attraction, chances, stops
+from simlab.world.response import WAYS, Chances, attraction, stops
 from simlab.world.truth import Happened, State, World, available, preferences, utility_of_all
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Oracle:
     def chances(self, slates: Slates) -> Chances:
         """P(examined), P(clicked), P(purchased), P(returned) at every place of the slates; shapes (R, n)."""
         faced = preferences(self.world, self.state(slates.requests.day), slates)
-        return chances(faced, self.world.config.response)
+        return self.world.response.chances(faced)
 
     def value(self, slates: Slates) -> Value:
         """What the slates are worth, in expectation."""
@@ -137,7 +137,7 @@ class Oracle:
         return np.asarray(euros * self.world.catalogue.margin[:n_items] * (1 - return_chances(utility, config)))
 
     def regret(self, slates: Slates) -> Floats:
-        """Expected clicks that each slate leaves to the best one, from 0 up; shape (R,)."""
+        """Expected clicks that each slate leaves to the best one that comes at once, from 0 up; shape (R,)."""
         return self.value(self.best(slates.requests)).clicks - self.value(slates).clicks
 
     def truth_of_day(self, slates: Slates) -> dict[str, float]:

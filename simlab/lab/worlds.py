@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from simlab import datasets
@@ -12,7 +13,7 @@ from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
 from simlab.schema import History
 from simlab.settings import from_dict, merged, require
-from simlab.world.birth import make_world
+from simlab.world.birth import first_state, make_world
 from simlab.world.calibrate import CalibrationConfig, calibrate
 from simlab.world.config import WorldConfig
 from simlab.world.history import make_history
@@ -22,6 +23,14 @@ from simlab.world.truth import World
 
 HISTORY = 28
 """Days of history before a world that is read from a file, unless `RunConfig.world` says more or less."""
+
+
+MADE = (
+    "name", "n_users", "n_items", "n_dims", "new_items_per_week", "taste_scale", "segment_share", "quality_sd", "tail",
+    "price_sensitivity", "fuss", "patience", "visits_per_day", "loyalty.newcomers_per_week", "change.lifetime_days",
+    "response.cascade_share", "response.dependent_share", "response.logit_share",
+)  # fmt: skip
+"""Settings that are in a world's tables once it is made."""
 
 
 def open_world(config: RunConfig) -> tuple[World, History]:
@@ -56,23 +65,20 @@ def _calibrated(config: RunConfig) -> tuple[World, History]:
 def stored_world(config: RunConfig) -> World:
     """The world in the file `config.preset`, with the luck of the run's seed, `HISTORY` days before day 0.
 
-    Raises `DataError` for a file that is no world, `ConfigError` for changes of its size.
+    Raises `DataError` for a file that is no world, `ConfigError` for changes of what is made already.
     """
     world = from_bytes(Path(config.preset).read_bytes(), config.preset)
-    changes = {"history_days": HISTORY, **config.world}
-    for name in ("n_users", "n_items", "n_dims", "new_items_per_week"):
-        fits = changes.get(name, getattr(world.config, name)) == getattr(world.config, name)
-        require(f"world, {name}", changes.get(name), fits, f"the world in {config.preset} is made: leave it out")
-    settings: WorldConfig = from_dict(WorldConfig, merged(asdict(world.config), {**changes, "luck": config.seed}))
+    changes = {"history_days": HISTORY, **config.world, "luck": config.seed}
+    settings: WorldConfig = from_dict(WorldConfig, merged(asdict(world.config), changes))
+    before, after = (pd.json_normalize(asdict(one)).iloc[0].to_dict() for one in (world.config, settings))
+    for name in MADE:
+        remedy = f"the world in {config.preset} is made with {before[name]}: leave this out"
+        require(f"world, {name}", after[name], after[name] == before[name], remedy)
     first = -settings.history_days
-    goods, people = world.catalogue, world.shoppers
-    return replace(
-        world,
-        config=settings,
-        catalogue=replace(goods, launch_day=np.minimum(goods.launch_day, first)),
-        shoppers=replace(people, arrival_day=np.minimum(people.arrival_day, first)),
-        state=replace(world.state, day=first),
-    )
+    goods = replace(world.catalogue, launch_day=np.minimum(world.catalogue.launch_day, first))
+    people = replace(world.shoppers, arrival_day=np.minimum(world.shoppers.arrival_day, first))
+    state = first_state(settings, goods, world.items, taste=world.state.taste, home=world.state.home)
+    return replace(world, config=settings, catalogue=goods, shoppers=people, state=state)
 
 
 @lru_cache(maxsize=2)

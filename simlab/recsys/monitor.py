@@ -72,7 +72,7 @@ def daily_metrics(impressions: pa.Table, feedback: pa.Table, catalogue: Catalogu
         "margin": kept["purchase"] - kept["return"],
         "ratings": len(value["rating"]),
         "mean_rating": float(value["rating"].mean()) if len(value["rating"]) else float("nan"),
-        "coverage": coverage(np.flatnonzero(times_shown), len(times_shown)),
+        "coverage": coverage(np.flatnonzero(times_shown), len(times_shown)) if len(times_shown) else float("nan"),
         "gini": gini(times_shown),
         "fallback_share": fallback / len(shown) if len(shown) else float("nan"),
     }

@@ -33,7 +33,7 @@ from simlab.schema import (
 )
 from simlab.streams import uniforms
 from simlab.world.dynamics import happened, step
-from simlab.world.response import luck_of, respond
+from simlab.world.response import luck_of
 from simlab.world.truth import State, World, available, preferences
 from simlab.world.users import next_page, visits
 
@@ -82,7 +82,7 @@ def answer(world: World, state: State, slates: Slates) -> Outcomes:
     asked, n = slates.requests, slates.item_id.shape[1]
     rows = world.rows[asked.user_id]
     luck = luck_of(world.config, asked, rows, n)
-    return respond(preferences(world, state, slates), world.config.response, day=asked.day, luck=luck)
+    return world.response.respond(preferences(world, state, slates), day=asked.day, luck=luck)
 
 
 def serve(world: World, state: State, requests: Requests, show: Policy) -> tuple[Slates, Outcomes]:

@@ -19,7 +19,7 @@ world, and a model of position bias that fits some of them is wrong about the ot
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.special import expit
@@ -219,6 +219,31 @@ def _choose(rows: _Rows, row: int, base: float, examined: Bools, clicked: Bools)
         if rows.shown[row, place]:
             left -= np.exp(min(base + rows.utility[row, place], _MOST))
             clicked[row, place] = left < 0
+
+
+class ResponseModel(Protocol):
+    """How shoppers answer slates: a law in closed form, and the sampler of the same law."""
+
+    def chances(self, preferences: Preferences, /) -> Chances:
+        """Arrays of shape (R, n)."""
+
+    def respond(self, preferences: Preferences, /, *, day: int, luck: Floats) -> Outcomes:
+        """The answers to slates shown on `day`; `luck` has one row of uniforms a request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FourWays:
+    """The response of simlab's shoppers, each in a way of WAYS."""
+
+    config: ResponseConfig
+
+    def chances(self, preferences: Preferences, /) -> Chances:
+        """As `chances` says."""
+        return chances(preferences, self.config)
+
+    def respond(self, preferences: Preferences, /, *, day: int, luck: Floats) -> Outcomes:
+        """As `respond` does."""
+        return respond(preferences, self.config, day=day, luck=luck)
 
 
 def luck_of(config: WorldConfig, requests: Requests, rows: Ints, n: int) -> Floats:

@@ -21,7 +21,7 @@ from simlab.compiled import compiled
 from simlab.schema import NO_ITEM, Bools, Catalogue, Floats, Ints, Shoppers, Slates
 from simlab.settings import require
 from simlab.world.config import WorldConfig
-from simlab.world.response import Preferences
+from simlab.world.response import FourWays, Preferences, ResponseModel
 
 Small = npt.NDArray[np.float32]
 
@@ -120,6 +120,11 @@ class World:
             require(
                 name, rate, rate == 0 or memory.shape[1] > 0, "its state has no place for it: make it by first_state"
             )
+
+    @property
+    def response(self) -> ResponseModel:
+        """How its shoppers answer slates."""
+        return FourWays(config=self.config.response)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,8 +94,11 @@ def test_a_world_in_a_file_is_opened_with_a_history_of_its_own(tmp_path: Path) -
     assert (days.min(), days.max()) == (-28, -1)
     _, other = open_world(RunConfig(preset=str(file), seed=2))
     assert not other.impressions.equals(history.impressions)
-    with pytest.raises(ConfigError, match="n_users: 50.*leave it out"):
-        open_world(RunConfig(preset=str(file), world={"n_users": 50}))
+    for made in ({"n_users": 50}, {"patience": 0.5}, {"response": {"logit_share": 0.5}}):
+        with pytest.raises(ConfigError, match="is made with .*leave this out"):
+            open_world(RunConfig(preset=str(file), world=made))
+    bored, _ = open_world(RunConfig(preset=str(file), world={"change": {"boredom": 0.1}}))
+    assert bored.state.boredom.any()
     with pytest.raises(ConfigError, match="no such file"):
         RunConfig(preset=str(tmp_path / "other.npz"))
     file.write_bytes(b"junk")
