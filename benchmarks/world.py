@@ -29,8 +29,9 @@ from benchmarks.retrieval import fastest, ways
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import FactorModel, PopularityModel
 from simlab.recsys.service import Service
-from simlab.schema import Requests, Slates, to_feedback, to_impressions
+from simlab.schema import Requests, Slates
 from simlab.streams import stream
+from simlab.tables import to_feedback, to_impressions
 from simlab.world.birth import make_world
 from simlab.world.config import RhythmConfig
 from simlab.world.dynamics import happened, step

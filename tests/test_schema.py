@@ -10,26 +10,21 @@ from hypothesis import strategies as st
 
 from simlab.errors import ConfigError
 from simlab.schema import (
-    FEEDBACK,
-    IMPRESSIONS,
     NEVER,
     NO_ITEM,
     Bools,
     Catalogue,
     Clicks,
-    History,
     Labels,
     Outcomes,
     Requests,
     Shoppers,
     Slates,
-    check_columns,
     codes_of,
     join_outcomes,
     join_slates,
-    to_feedback,
-    to_impressions,
 )
+from simlab.tables import FEEDBACK, IMPRESSIONS, History, check_columns, to_feedback, to_impressions
 
 PRICE = np.linspace(0.99, 9.99, 10)
 

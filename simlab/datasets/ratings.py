@@ -13,20 +13,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from simlab.schema import (
-    FEEDBACK,
-    IMPRESSIONS,
     KINDS,
     NEVER,
     SOURCES,
     Catalogue,
     Floats,
-    History,
     Ints,
     Shoppers,
     codes_of,
 )
 from simlab.settings import require
 from simlab.streams import stream, uniforms
+from simlab.tables import FEEDBACK, IMPRESSIONS, History
 from simlab.world.organic import Observed
 
 DAY = 86_400

@@ -21,8 +21,8 @@ from simlab.datasets.movielens import LAYOUTS, read
 from simlab.datasets.ratings import Ratings
 from simlab.errors import DataError
 from simlab.files import parquet_bytes, write_bytes, write_json
-from simlab.schema import FEEDBACK, IMPRESSIONS, History, check_columns
 from simlab.settings import choose
+from simlab.tables import FEEDBACK, IMPRESSIONS, History, check_columns
 
 MANIFEST = "manifest.json"
 

@@ -21,7 +21,6 @@ from simlab.schema import (
     SOURCES,
     Bools,
     Floats,
-    History,
     Ints,
     Labels,
     Outcomes,
@@ -31,6 +30,7 @@ from simlab.schema import (
     join_slates,
 )
 from simlab.settings import choose, from_dict
+from simlab.tables import History
 from simlab.world.history import answer
 from simlab.world.truth import World, available
 from simlab.world.users import PAGE_SECONDS, next_page, visits

@@ -36,8 +36,9 @@ from simlab.recsys.registry import Registry
 from simlab.recsys.retrain import RetrainPolicy, parse_policy
 from simlab.recsys.service import Service
 from simlab.recsys.training import train
-from simlab.schema import FEEDBACK, Bools, History, Requests, Slates, to_feedback, to_impressions
+from simlab.schema import Bools, Requests, Slates
 from simlab.settings import from_dict
+from simlab.tables import FEEDBACK, History, to_feedback, to_impressions
 from simlab.world.history import serve
 from simlab.world.snapshot import to_bytes
 from simlab.world.truth import World, available

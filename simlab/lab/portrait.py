@@ -15,8 +15,17 @@ from simlab.lab.oracle import Oracle
 from simlab.lab.page import figure, page, table
 from simlab.lab.worlds import open_world
 from simlab.recsys.metrics import gini
-from simlab.schema import NO_ITEM, SOURCES, Floats, History, Ints, Labels, Requests, Slates
+from simlab.schema import (
+    NO_ITEM,
+    SOURCES,
+    Floats,
+    Ints,
+    Labels,
+    Requests,
+    Slates,
+)
 from simlab.streams import stream
+from simlab.tables import History
 from simlab.world.config import WorldConfig
 from simlab.world.response import WAYS, chances
 from simlab.world.truth import World, available, preferences

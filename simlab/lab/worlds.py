@@ -11,8 +11,8 @@ import pyarrow as pa
 from simlab import datasets
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
-from simlab.schema import History
 from simlab.settings import from_dict, merged, require
+from simlab.tables import History
 from simlab.world.birth import first_state, make_world
 from simlab.world.calibrate import CalibrationConfig, calibrate
 from simlab.world.config import WorldConfig

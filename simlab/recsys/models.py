@@ -112,7 +112,9 @@ class FactorModel:
     def vectors(self, user_id: Ints) -> Floats:
         """The vector of each user, zeros for those beyond the table: they count as average; shape (R, d)."""
         inside = user_id < len(self.known)
-        return np.asarray(self.user_vector[np.where(inside, user_id, 0)] * inside[:, None])
+        vector = self.user_vector[np.where(inside, user_id, 0)]
+        vector[~inside] = 0
+        return vector
 
     def scores(self, requests: Requests) -> Floats:
         """The formula above, in double precision; shape (R, n_items)."""

@@ -21,17 +21,15 @@ from simlab.schema import (
     SOURCES,
     Bools,
     Floats,
-    History,
     Labels,
     Outcomes,
     Requests,
     Slates,
     join_outcomes,
     join_slates,
-    to_feedback,
-    to_impressions,
 )
 from simlab.streams import uniforms
+from simlab.tables import History, to_feedback, to_impressions
 from simlab.world.dynamics import happened, step
 from simlab.world.response import luck_of
 from simlab.world.truth import State, World, available, preferences

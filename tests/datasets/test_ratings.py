@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from simlab.datasets import Ratings, observed, sample, to_history
 from simlab.datasets.ratings import DAY
 from simlab.errors import ConfigError
-from simlab.schema import FEEDBACK, IMPRESSIONS, NEVER, Requests, check_columns
+from simlab.schema import NEVER, Requests
+from simlab.tables import FEEDBACK, IMPRESSIONS, check_columns
 
 
 def ratings_of(rows: list[tuple[int, int, float, int]], n_users: int = 4, n_items: int = 5) -> Ratings:

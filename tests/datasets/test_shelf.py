@@ -9,7 +9,7 @@ import pytest
 
 from simlab.datasets import Ratings, catalogue, check_shop, data_folder, load, read_shop, write_shop
 from simlab.errors import ConfigError, DataError
-from simlab.schema import FEEDBACK, IMPRESSIONS, History
+from simlab.tables import FEEDBACK, IMPRESSIONS, History
 
 TABLES = {
     "impressions": pa.Table.from_pylist(

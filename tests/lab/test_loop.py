@@ -18,7 +18,7 @@ from simlab.lab.oracle import Oracle
 from simlab.lab.run import Run, load_run
 from simlab.recsys.evaluation import backtest
 from simlab.recsys.training import TrainingConfig
-from simlab.schema import to_impressions
+from simlab.tables import to_impressions
 from simlab.world.history import answer
 from simlab.world.users import visits
 

@@ -11,7 +11,7 @@ import pytest
 from simlab.lab.oracle import Oracle
 from simlab.lab.replay import journal, slates_of
 from simlab.recsys.log import EventLog
-from simlab.schema import to_feedback, to_impressions
+from simlab.tables import to_feedback, to_impressions
 from simlab.testing import EVERYTHING
 from simlab.world.birth import make_world
 from simlab.world.dynamics import happened, step

@@ -8,7 +8,7 @@ from simlab import datasets
 from simlab.errors import ConfigError, DataError
 from simlab.lab.config import RunConfig
 from simlab.lab.worlds import beginning, open_world, shop_tables
-from simlab.schema import FEEDBACK, IMPRESSIONS
+from simlab.tables import FEEDBACK, IMPRESSIONS
 from simlab.world.history import make_history
 from simlab.world.presets import preset
 from simlab.world.snapshot import to_bytes

@@ -21,13 +21,10 @@ from simlab.recsys.metrics import auc
 from simlab.recsys.models import FactorModel, PopularityModel, RandomModel
 from simlab.recsys.training import Interactions, TrainingConfig, fit
 from simlab.schema import (
-    FEEDBACK,
-    IMPRESSIONS,
     NEVER,
     Bools,
     Catalogue,
     Floats,
-    History,
     Ints,
     Labels,
     Requests,
@@ -35,6 +32,7 @@ from simlab.schema import (
     codes_of,
 )
 from simlab.streams import stream
+from simlab.tables import FEEDBACK, IMPRESSIONS, History
 
 
 def catalogue_of(n: int, launch_day: Ints | None = None, retire_day: Ints | None = None) -> Catalogue:

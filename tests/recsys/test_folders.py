@@ -33,7 +33,7 @@ import pathlib, resource, sys
 from simlab.recsys.folders import write_folder
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import RandomModel, save_model
-from simlab.schema import FEEDBACK, IMPRESSIONS
+from simlab.tables import FEEDBACK, IMPRESSIONS
 path = pathlib.Path(sys.argv[1])
 nothing = IMPRESSIONS.empty_table(), FEEDBACK.empty_table()
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))

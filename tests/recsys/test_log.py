@@ -17,19 +17,15 @@ from simlab.errors import ConfigError, DataError, RunError
 from simlab.files import sweep
 from simlab.recsys.log import CAME, EventLog
 from simlab.schema import (
-    FEEDBACK,
-    IMPRESSIONS,
     NEVER,
     Clicks,
-    History,
     Labels,
     Outcomes,
     Requests,
     Slates,
-    to_feedback,
-    to_impressions,
 )
 from simlab.streams import stream
+from simlab.tables import FEEDBACK, IMPRESSIONS, History, to_feedback, to_impressions
 
 FIRST, LAST = -12, 6
 
@@ -212,7 +208,7 @@ def test_a_day_is_logged_once(tmp_path: Path) -> None:
 KILLED = """
 import os, pathlib, signal, sys
 from simlab.recsys.log import EventLog
-from simlab.schema import FEEDBACK, IMPRESSIONS
+from simlab.tables import FEEDBACK, IMPRESSIONS
 pathlib.Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 EventLog(pathlib.Path(sys.argv[1])).append(7, IMPRESSIONS.empty_table(), FEEDBACK.empty_table())
 """

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from simlab.errors import ConfigError
 from simlab.recsys.log import EventLog
 from simlab.recsys.monitor import RIPE_AFTER, VISIT_BITS, daily_metrics, ratio, windows
-from simlab.schema import FEEDBACK, IMPRESSIONS, NEVER, Catalogue, History, Labels
+from simlab.schema import NEVER, Catalogue, Labels
 from simlab.streams import stream
+from simlab.tables import FEEDBACK, IMPRESSIONS, History
 
 CATALOGUE = Catalogue(
     name=("yo-yo", "duck", "kite", "bear", "comic", "tent"),

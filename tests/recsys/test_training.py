@@ -19,13 +19,10 @@ from simlab.recsys.metrics import auc
 from simlab.recsys.models import FactorModel, Model, PopularityModel
 from simlab.recsys.training import TRAINERS, Interactions, TrainingConfig, fit, interactions, train
 from simlab.schema import (
-    FEEDBACK,
-    IMPRESSIONS,
     NEVER,
     Bools,
     Catalogue,
     Floats,
-    History,
     Labels,
     Requests,
     Shoppers,
@@ -33,6 +30,7 @@ from simlab.schema import (
 )
 from simlab.settings import from_dict
 from simlab.streams import stream
+from simlab.tables import FEEDBACK, IMPRESSIONS, History
 
 FACTORS = ("lightfm", "als")
 

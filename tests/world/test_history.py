@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from simlab.schema import FEEDBACK, IMPRESSIONS, NO_ITEM, History, Requests
+from simlab.schema import NO_ITEM, Requests
 from simlab.streams import uniforms
+from simlab.tables import FEEDBACK, IMPRESSIONS, History
 from simlab.testing import EVERYTHING
 from simlab.world.birth import make_world
 from simlab.world.history import POSITIONS, make_history, plackett_luce, serve
