@@ -120,7 +120,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "misspecified": Preset(
         lesson="Judged on its own log a factor model finds nearly all that is clicked, as in the shop, while it shows "
-        "little more than half of the best.",
+        "about half of the best.",
         teaches="Tastes that no factor model can represent: what goes with the last click is wanted next, what is "
         "dear for a shopper's purse hurts more than in proportion, and some of taste is a wave and no slope. The "
         "offline score does not tell: people click what they are shown, so the model's own log agrees with it.",
