@@ -165,12 +165,20 @@ def import_seconds() -> float:
     return median(seconds("import simlab") - seconds("pass") for _ in range(7))
 
 
+def processor() -> str:
+    """What the machine computes with; its model where Linux tells it."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{model or platform.processor()} ({platform.machine()})"
+
+
 def say(what: str, value: str, aim: str = "") -> None:
     print(f"{what:<62} {value:>16}  {aim}", flush=True)
 
 
 def main() -> None:
-    say(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}", "measured", "aim")
+    say(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}", "measured", "aim")
     say("responding, 1,000 users x 1,000 items x 10 positions, one core", f"{responding():,.0f} slates/s", "3,000,000")
     looping(days=2)
     loop = max((looping() for _ in range(3)), key=lambda found: found["slates a second"])
@@ -196,7 +204,8 @@ def main() -> None:
         )
     for what in ("seconds", "MB more"):
         values = [found[what] for found in sizes]
-        say(f"    {what}: slope of logarithms, of the last step", f"{slope(asked[1:], values[1:]):.2f}", "1")
+        steps = ", ".join(f"{slope(asked[k : k + 2], values[k : k + 2]):.2f}" for k in (0, 1))
+        say(f"    {what}: slope of logarithms from size to size", steps, "1 (less where much is there at the start)")
     large = apart(1_000_000, 10_000, 340_000)
     say(f"a million users x 10,000 items, {large['visits']:,.0f} visits", f"{large['seconds']:.1f} s", "")
     say("    memory", f"{large['MB']:,.0f} MB", "4,096 MB")
