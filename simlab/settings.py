@@ -5,13 +5,16 @@ through `from_dict`, and every dataclass checks its own types with `check_types`
 is made.
 """
 
+import ast
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
+from itertools import pairwise
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from simlab.errors import ConfigError
 
@@ -92,6 +95,15 @@ def check_types(config: object) -> None:
         _check(type(config), field.name, getattr(config, field.name))
 
 
+def _check_name(cls: type, name: str, known: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` for a name that is not known, and says so where it is one of a part."""
+    for part in [] if name in known else known:
+        kind = _kinds(cls)[part]
+        if is_dataclass(kind) and name in {field.name for field in fields(kind)}:
+            raise ConfigError(f"{cls.__name__} setting", name, f"it is in {part}: give {part}={{{name!r}: ...}}")
+    choose(f"{cls.__name__} setting", name, known)
+
+
 def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     """The dataclass `cls` made of `values`; nested dataclasses from nested mappings.
 
@@ -110,7 +122,7 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     known = {field.name: field for field in fields(cls)}
     ready: dict[str, Any] = {}
     for name, value in values.items():
-        choose(f"{cls.__name__} setting", name, known)
+        _check_name(cls, name, known)
         kind = _kinds(cls)[name]
         if is_dataclass(kind) and isinstance(value, Mapping):
             ready[name] = from_dict(kind, value)  # type: ignore[arg-type]
@@ -121,6 +133,22 @@ def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
         if name not in ready and field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError(f"{cls.__name__}.{name}", None, "this setting has no default: give it")
     return cls(**ready)
+
+
+def described(cls: type, prefix: str = "") -> dict[str, tuple[Any, str]]:
+    """Each setting of the dataclass `cls` by its dotted name: its default, and the sentences under it in the source."""
+    body = cast(ast.ClassDef, ast.parse(inspect.getsource(cls)).body[0]).body
+    told: dict[str, tuple[Any, str]] = {}
+    for line, after in pairwise(body):
+        if not (isinstance(line, ast.AnnAssign) and isinstance(after, ast.Expr)):
+            continue
+        name, words = cast(ast.Name, line.target).id, " ".join(str(ast.literal_eval(after.value)).split())
+        kind = _kinds(cls)[name]
+        if is_dataclass(kind):
+            told |= described(cast(type, kind), f"{prefix}{name}.")
+        else:
+            told[f"{prefix}{name}"] = (getattr(cls, name, None), words)
+    return told
 
 
 def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

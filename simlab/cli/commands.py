@@ -4,12 +4,13 @@ import argparse
 import json
 import sys
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from simlab.cli.parser import DATA
 from simlab.errors import SimlabError
-from simlab.settings import choose, require
+from simlab.settings import choose, described, from_dict, merged, require
 
 
 def run_command(args: argparse.Namespace) -> int:
@@ -17,7 +18,6 @@ def run_command(args: argparse.Namespace) -> int:
     from simlab.lab.config import RunConfig
     from simlab.lab.loop import run
     from simlab.recsys.log import EventLog
-    from simlab.settings import from_dict
 
     world = {name: value for name, value in (("n_users", args.users), ("n_items", args.items)) if value is not None}
     config: RunConfig = from_dict(
@@ -33,6 +33,8 @@ def run_command(args: argparse.Namespace) -> int:
             "training": {"algorithm": args.algorithm},
         },
     )
+    for change in args.changes:
+        config = from_dict(RunConfig, merged(asdict(config), _nested(change)))
     bring(config.data)
     from tqdm import tqdm
 
@@ -48,6 +50,19 @@ def run_command(args: argparse.Namespace) -> int:
         print("\nall of its days had happened before: nothing was left to do; for more days choose a new folder")
     print(f"\nrun folder: {args.out}    a page to look at: simlab report {args.out}")
     return 0
+
+
+def _nested(change: str) -> dict[str, Any]:
+    """`a.b=1` as {"a": {"b": 1}}; a value that is no JSON is a word."""
+    name, sign, text = change.partition("=")
+    require("--set", change, bool(name and sign), "give NAME=VALUE, such as world.drift=0")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return dict(value)
 
 
 COLUMNS = {
@@ -162,6 +177,11 @@ def world_command(args: argparse.Namespace) -> int:
         for name, told in PRESETS.items():
             said = [textwrap.fill(words, 110) for words in (told.teaches, f"Lesson: {told.lesson}")]
             print(f"{name}\n{textwrap.indent(chr(10).join(said), '    ')}")
+    elif args.what == "settings":
+        from simlab.world.config import WorldConfig
+
+        for name, (default, words) in described(WorldConfig).items():
+            print(textwrap.fill(f"{name} = {default}: {words}", 118, subsequent_indent="    "))
     elif args.what == "show":
         from simlab.lab.config import RunConfig
         from simlab.lab.portrait import write_portrait
@@ -169,9 +189,11 @@ def world_command(args: argparse.Namespace) -> int:
 
         config = RunConfig(preset=args.name, seed=args.seed)
         bring(config.data)
+        print("drawing ...", file=sys.stderr)
         out = args.out or Path("runs") / f"world-{Path(args.name).stem}.html"
-        words = PRESETS[args.name].teaches if args.name in PRESETS else ""
-        print(write_portrait(config, out, words))
+        named = PRESETS.get(args.name)
+        paragraphs = [named.teaches, f"Lesson: {named.lesson}"] if named else []
+        print(write_portrait(config, out, paragraphs))
     else:
         from simlab.lab.fit import fit_file
 

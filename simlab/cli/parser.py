@@ -42,6 +42,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--users", type=int, metavar="N", help="shoppers (default: the preset's)")
     run.add_argument("--items", type=int, metavar="N", help="items on sale on day 0 (default: the preset's)")
     run.add_argument("--positions", type=int, default=10, metavar="N", help="items in a slate (default: 10)")
+    run.add_argument(
+        "--set", dest="changes", action="append", default=[], metavar="NAME=VALUE",
+        help="any other setting, e.g. world.change.boredom=0 or training.window_days=28; again for more of them",
+    )  # fmt: skip
     run.add_argument("--out", required=True, type=Path, help="the run folder: new, or of the same run to go on with")
 
     course = commands.add_parser(
@@ -95,6 +99,7 @@ def add_world(commands: Any) -> None:
         dest="what", required=True, metavar="WHAT"
     )
     world.add_parser("list", help="the named worlds, and what each teaches")
+    world.add_parser("settings", help="every number of a world, what it means and its default")
     show = world.add_parser("show", help="write a page about a world")
     show.add_argument("name", metavar="NAME", help="a named world, or a world file")
     show.add_argument("--seed", type=int, default=0, help="(default: 0)")

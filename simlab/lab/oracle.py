@@ -60,6 +60,11 @@ class Oracle:
         self._state = world.state
         self._told = False
 
+    @property
+    def today(self) -> int:
+        """The day that was last asked for, or moved to."""
+        return self._state.day
+
     def state(self, day: int) -> State:
         """What is true on `day`. Raises `ConfigError` for a day before that on which the world stands."""
         first = self.world.state.day

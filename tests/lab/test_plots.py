@@ -81,6 +81,7 @@ FALLING = np.asarray(0.8 ** np.arange(N), dtype=np.float64)
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "ageing": lambda: plots.ageing(AGEING),
+    "ageing, shown daily": lambda: plots.ageing(AGEING.assign(shown_daily=[1.0, 0.6, 0.4])),
     "attention": lambda: plots.attention(list(np.linspace(6, 2, N)), patience=0.8),
     "by_position": lambda: plots.by_position(dict.fromkeys(("position", "cascade"), (FALLING, 0.1 * FALLING))),
     "calendar": lambda: plots.calendar(np.arange(1000.0, 1050.0), -30, np.arange(0.0, 86_400.0, 900.0)),
@@ -204,7 +205,7 @@ def test_other_titles_are_computed_too() -> None:
     assert title(FIGURES["slate"]()) == "Shopper 7: 2.23 clicks expected on 10 items"
     assert title(FIGURES["to_gain"]()) == "What is popular brings 33 % of what the best slates bring"
     assert title(FIGURES["by_position"]()).startswith(f"Position {N} gets 13 % to 13 % of the looks of position 1")
-    assert title(FIGURES["calendar"]()) == "1,024 visits a day, most on day 19"
+    assert title(FIGURES["calendar"]()) == "1,040 visits on a live day, most on day 19"
     assert title(FIGURES["attention"]()).startswith("Patience 0.80, base -5.0: 4.5 looks and ")
 
 

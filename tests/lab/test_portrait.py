@@ -20,14 +20,14 @@ SETTINGS = {
 
 def test_a_page_says_what_there_is_to_gain_and_what_is_particular(tmp_path: Path) -> None:
     """One file; its words, its figures and its table are those of the world, and the same when made again."""
-    config = RunConfig(seed=3, world=SETTINGS)
-    page = write_portrait(config, tmp_path / "a.html", "Teaches <much>.").read_text()
-    assert page == write_portrait(config, tmp_path / "b.html", "Teaches <much>.").read_text()
+    config, words = RunConfig(seed=3, world=SETTINGS), ["Teaches <much>.", "Lesson: all."]
+    page = write_portrait(config, tmp_path / "a.html", words).read_text()
+    assert page == write_portrait(config, tmp_path / "b.html", words).read_text()
     assert "Teaches &lt;much&gt;." in page
     assert page.count("<img") == 4
     assert "http" not in page.replace("http://www.w3.org", "")
-    rows = re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td><td>([^<]*)</td>', page)
-    assert ("response.cascade_share", "0.500", "0") in rows
+    rows = re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td>', page)
+    assert ("response.cascade_share", "0.500", "0", "Share of shoppers who look down a slate until they click.") in rows
     assert {row[0] for row in rows} == {
         "seed", "n_users", "n_items", "history_days", "response.cascade_share", "response.logit_share",
         "change.lifetime_days",

@@ -9,7 +9,7 @@ from simlab.lab.plots.cycle import cycle
 from simlab.lab.plots.deployment import lost, rollback
 from simlab.lab.plots.feedback import conversion, looks, maturity, position_bias
 from simlab.lab.plots.monitoring import apart, exposure, held, noise, noticed, pilots, seen_and_hidden
-from simlab.lab.plots.portrait import by_position, calendar, to_gain
+from simlab.lab.plots.portrait import SAID, by_position, calendar, to_gain
 from simlab.lab.plots.retraining import break_even, cycles, net_gain, spans, twins, worth
 from simlab.lab.plots.runs import guesses, seen_and_true, shares_of_best, true_clicks
 from simlab.lab.plots.style import percent, png
@@ -17,6 +17,7 @@ from simlab.lab.plots.training import offline_and_true, popularity, split, sweep
 from simlab.lab.plots.world import ageing, attention, positions, slate, tastes
 
 __all__ = [
+    "SAID",
     "ageing",
     "apart",
     "attention",

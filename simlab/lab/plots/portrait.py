@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from simlab.lab.plots.style import COLOURS, INK, QUIET, TRUTH, percent, sheet
+from simlab.lab.plots.style import COLOURS, INK, MARKERS, QUIET, SEEN, TRUTH, percent, sheet
 from simlab.schema import Floats
 
 
@@ -24,6 +24,15 @@ def to_gain(clicks: Mapping[str, float]) -> Figure:
     return figure
 
 
+SAID = {
+    "position": "look on whatever they click",
+    "cascade": "stop at the first click",
+    "dependent": "stop when satisfied",
+    "logit": "choose one of all, or none",
+}
+"""What shoppers of each way to choose do, in words."""
+
+
 def by_position(ways: Mapping[str, tuple[Floats, Floats]]) -> Figure:
     """Looks and clicks at each position, in closed form, for each way to choose: (looks, clicks), each (n,)."""
     kept = [float(looks[-1] / looks[0]) for looks, _ in ways.values()]
@@ -35,22 +44,25 @@ def by_position(ways: Mapping[str, tuple[Floats, Floats]]) -> Figure:
         title = f"Position {n} gets {percent(kept[0])} of the looks of position 1"
     with sheet(title, columns=2, size=(11, 4.2)) as (figure, panels):
         for axes, which, name in zip(panels, (0, 1), ("looked at", "looked at and clicked"), strict=True):
-            for way, pair in ways.items():
-                axes.plot(np.arange(1, n + 1), pair[which], marker="o", markersize=5, label=way)
+            for (way, pair), marker, line in zip(ways.items(), MARKERS, ("-", "--", "-.", ":"), strict=False):
+                axes.plot(
+                    np.arange(1, n + 1), pair[which], color=TRUTH, linestyle=line, marker=marker, markersize=6,
+                    label=SAID[way],
+                )  # fmt: skip
             axes.set(title=name, xlabel="position", ylim=(0, None), xticks=range(1, n + 1))
         panels[0].set_ylabel("probability")
-        panels[0].legend(frameon=False)
+        if len(ways) > 1:
+            panels[1].legend(frameon=False)
     return figure
 
 
 def calendar(visits: Floats, first_day: int, seconds: Floats) -> Figure:
     """Visits on each day from `first_day` on, and by hour of the day; `seconds` of the day of some visits."""
     day = first_day + np.arange(len(visits))
-    busiest = int(day[np.argmax(visits)])
-    with sheet(
-        f"{visits.mean():,.0f} visits a day, most on day {busiest}", columns=2, size=(11, 3.8), ratios=(2.2, 1)
-    ) as (figure, (left, right)):
-        left.plot(day, visits, color=TRUTH, linewidth=1.6)
+    live = visits[day >= 0]
+    title = f"{live.mean():,.0f} visits on a live day, most on day {int(np.argmax(live))}"
+    with sheet(title, columns=2, size=(11, 3.8), ratios=(2.2, 1)) as (figure, (left, right)):
+        left.plot(day, visits, color=SEEN, linewidth=1.6)
         left.axvline(0, color=QUIET, linewidth=1, linestyle=":")
         left.set(xlabel="day (history ends at 0)", ylabel="visits", ylim=(0, None))
         right.hist(np.asarray(seconds) / 3600, bins=list(range(25)), color=QUIET)

@@ -129,13 +129,17 @@ def colour_of(name: str, place: int = 0) -> str:
     return COLOURS.get(name, CYCLE[place % len(CYCLE)])
 
 
-def label_lines(axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Mapping[str, str]) -> None:
-    """Writes each name beside its line's end (x, y), pushed apart where they would overlap; no legend needed."""
+def label_lines(
+    axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Mapping[str, str], *, gap: float = 0.075
+) -> None:
+    """Writes each name beside its line's end (x, y), pushed apart where they would overlap; no legend needed.
+
+    `gap` is the height of a name, as a share of the panel's.
+    """
     low, high = axes.get_ylim()
-    gap = 0.075 * (high - low)
     names = sorted(ends, key=lambda name: ends[name][1])
     wanted = [ends[name][1] for name in names]
-    for name, y in zip(names, spread(wanted, gap), strict=True):
+    for name, y in zip(names, spread(wanted, gap * (high - low)), strict=True):
         axes.annotate(
             name,
             (ends[name][0], y),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from simlab.lab.plots.style import FAINT, GUESS, INK, QUIET, SEEN, TRUTH, interval, percent, sheet
+from simlab.lab.plots.style import FAINT, GUESS, INK, QUIET, SEEN, TRUTH, interval, label_lines, percent, sheet
 from simlab.schema import Bools, Catalogue, Floats, Ints, Labels
 from simlab.world.config import ResponseConfig
 from simlab.world.response import Preferences, chances
@@ -114,19 +114,25 @@ def ageing(table: pd.DataFrame) -> Figure:
     """How slates that were perfect on day 0 grow old.
 
     `table` is indexed by day, with the columns `same_items` (share of the day's best items that were in the slate of
-    day 0) and `share_of_best` (its true clicks as a share of the best possible).
+    day 0) and `share_of_best` (its true clicks as a share of the best possible); perhaps also `shown_daily` (the same,
+    had these slates been shown on all days before).
     """
     first, end, last = table.index[0], table.index[-1], table.iloc[-1]
     title = f"Perfect on day {first}, worth {percent(float(last['share_of_best']))} of the best on day {end}"
+    if "shown_daily" in table:
+        title += f"; {percent(float(last['shown_daily']))} if they are shown every day"
+    lines = {
+        "share_of_best": ("true clicks, as a share\nof the best possible", TRUTH, "o"),
+        "same_items": ("items that are still\namong the best", QUIET, "s"),
+        "shown_daily": ("true clicks, if shown\non all days before", TRUTH, "v"),
+    }
     with sheet(title) as (figure, (axes,)):
-        for column, words, colour, marker in (
-            ("share_of_best", "true clicks, as a share\nof the best possible", TRUTH, "o"),
-            ("same_items", "items that are still\namong the best", QUIET, "s"),
-        ):
-            axes.plot(table.index, table[column], color=colour, marker=marker, markersize=5)
-            axes.annotate(
-                words, (table.index[-1], last[column]), xytext=(10, 0), textcoords="offset points",
-                va="center", color=colour, fontweight="bold", annotation_clip=False,
-            )  # fmt: skip
-        axes.set(xlabel="day", ylabel="share", ylim=(0, 1.03))
+        there = {column: line for column, line in lines.items() if column in table}
+        for column, (_, colour, marker) in there.items():
+            style = "--" if column == "shown_daily" else "-"
+            axes.plot(table.index, table[column], color=colour, marker=marker, markersize=5, linestyle=style)
+        top = max(1.03, 1.05 * float(table[list(there)].to_numpy().max()))
+        axes.set(xlabel="day", ylabel="share", ylim=(0, top))
+        ends = {words: (float(table.index.max()), float(last[column])) for column, (words, _, _) in there.items()}
+        label_lines(axes, ends, {words: colour for words, colour, _ in there.values()}, gap=0.16)
     return figure
