@@ -10,7 +10,7 @@ Days count from the first live day, 0; history has negative days. Arrays are ind
 which count from 0. A position counts from 0, the top.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -256,6 +256,20 @@ class Outcomes:
         table = np.full(self.clicked.shape, empty, dtype=values.dtype)
         table.ravel()[self.clicks.place] = values
         return table
+
+
+CELLS = 1 << 22
+"""Pairs of request and item that are held in memory at once."""
+
+
+def blocks(rows: Ints, n_items: int) -> Iterator[Ints]:
+    """`rows` in pieces so small that a table of them and of all items is no burden.
+
+    >>> [len(piece) for piece in blocks(np.arange(10), CELLS // 4)]
+    [4, 4, 2]
+    """
+    size = max(1, CELLS // max(n_items, 1))
+    return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
 def join_slates(parts: Sequence[Slates]) -> Slates:

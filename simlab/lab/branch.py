@@ -49,6 +49,12 @@ class WhatIf:
     by_user: pd.DataFrame
     """True value in the branch less that in the run, one row a shopper: clicks, purchases, revenue, refunds, margin."""
 
+    def __str__(self) -> str:
+        days = f"days {self.day} to {self.run.config.days - 1}"
+        head = f"branch less run, {days}, mean of {len(self.by_user):,} shoppers; money in euros, 95 % intervals"
+        foot = "the models are taken as they came out of training: other data would have made others"
+        return f"{head}\n{self.table.round(3).to_string()}\n{foot}"
+
     @property
     def table(self) -> pd.DataFrame:
         """Mean difference a shopper over the days, its standard error, and the 95 % interval; one row a goal."""
@@ -72,12 +78,16 @@ def branch(done: Run, day: int, change: Mapping[str, Any], *, out: Path | None =
     training changes, the branch trains on `day` at once. `out` is a temporary folder by default. Raises `ConfigError`
     for other settings, and `RunError` for an unfinished run, a day that it does not have and a folder in use.
     """
+    require("change", change, isinstance(change, Mapping), 'give settings such as {"retrain": "never"}')
+    config: RunConfig = from_dict(RunConfig, merged(asdict(done.config), change))
     for name in change:
         choose("setting of a branch", name, dict.fromkeys(CHANGES))
-    config: RunConfig = from_dict(RunConfig, merged(asdict(done.config), change))
+    seed = config.training.seed
+    require("training.seed", seed, seed == done.config.training.seed, "training has the seed of the run: leave it out")
+    whole = isinstance(day, int) and not isinstance(day, bool)
     if not done.finished:
         raise RunError("run", str(done.path), "it is not finished: run it again to finish it")
-    require("day of a branch", day, 0 <= day < config.days, f"the run has the days 0 to {config.days - 1}")
+    require("day of a branch", day, whole and 0 <= day < config.days, f"the run has the days 0 to {config.days - 1}")
     path = Path(mkdtemp(dir=temporary_folder())) if out is None else Path(out)
     if not is_free(path):
         raise RunError("folder of a branch", str(path), "it is not empty: choose a new one")

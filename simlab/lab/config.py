@@ -72,15 +72,11 @@ class RunConfig:
             "seed" not in self.world,
             "give the seed of the run instead: it is the world's too",
         )
-        if self.data == SHOP and self.stored:
-            require(
-                "preset", self.preset, Path(self.preset).is_file(), "there is no such file: simlab world fit makes it"
-            )
-        elif self.data == SHOP:
+        if self.data == SHOP and not self.stored:
             items = self.world_config().n_items
             fits = self.n_positions <= items
             require("n_positions", self.n_positions, fits, f"the catalogue has {items} items: give at most as many")
-        else:
+        elif self.data != SHOP:
             choose("preset", self.preset, {**dict.fromkeys(CALIBRATED), SHOP: None})
             self.calibration_config()
 

@@ -68,6 +68,7 @@ class Ring:
 
 def run_day(ring: Ring, day: int) -> Metrics:
     """Turns the ring once; returns the day's metrics: what the company sees, and the truth beside it."""
+    ring.service.catalogue = ring.world.catalogue.launched_by(day)
     decision = ring.policy.decide(day, ring.last_trained)
     if decision.retrain:
         retrain(ring, day, decision.reason)
@@ -86,7 +87,7 @@ def run_day(ring: Ring, day: int) -> Metrics:
         "model_version": ring.registry.alias("champion"),
         "model_age": day - ring.last_trained,
         "retrained": int(day == ring.last_trained),
-        **daily_metrics(seen, feedback, ring.world.catalogue, day),
+        **daily_metrics(seen, feedback, ring.service.catalogue, day),
         **ring.oracle.truth_of_day(slates),
     }
     write_bytes(day_file(ring.path, day, "parquet"), parquet_bytes(to_come.filter(pc.greater(to_come["day"], day))))
@@ -100,15 +101,25 @@ def run_day(ring: Ring, day: int) -> Metrics:
 
 def show(ring: Ring, here: Bools, requests: Requests) -> Slates:
     """The slates of the service, of what is `here` (n_items,), as late as they come."""
-    slates = ring.service.recommend(requests, here)
+    slates = ring.service.recommend(requests, here[: len(ring.service.catalogue)])
     return replace(slates, latency_ms=np.full(len(requests), ring.config.latency_ms))
 
 
 def retrain(ring: Ring, day: int, reason: str) -> None:
-    """Trains on what is known at the start of `day`, registers, promotes, deploys; done again, it changes nothing."""
+    """Trains on what is known at the start of `day`, registers, promotes, deploys; done again, it changes nothing.
+
+    Where there is nothing to learn from, the champion stays, and the history of models says why. Raises `DataError`
+    where there is no champion yet.
+    """
     config = ring.config.training_config()
-    catalogue = ring.world.catalogue.launched_by(day)
-    model, card = train(ring.log, catalogue, ring.world.shoppers.arrived_by(day), config=config, day=day)
+    catalogue, champion = ring.world.catalogue.launched_by(day), ring.registry.alias("champion")
+    try:
+        model, card = train(ring.log, catalogue, ring.world.shoppers.arrived_by(day), config=config, day=day)
+    except DataError as error:
+        if champion is None:
+            raise
+        ring.registry.promote(champion, day=day, actor="simlab", reason=f"{reason}, but it stays: {error}")
+        return
     evidence = offline_evidence(ring, day)
     name = f"{config.algorithm}-day{day:05d}"
     ring.registry.register(model, name, {**card, "offline": evidence})
@@ -188,7 +199,7 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
         oracle=Oracle(world, journal(world, log, config.n_positions)),
         log=log,
         registry=registry,
-        service=Service(world.catalogue, fallback),
+        service=Service(world.catalogue.launched_by(len(log.days)), fallback),
         policy=parse_policy(config.retrain),
         pending=_pending(path, log),
         last_trained=0,

@@ -20,7 +20,7 @@ from scipy.special import expit
 from simlab.errors import ConfigError
 from simlab.lab.best import best_choice, best_walk
 from simlab.recsys.retrieval import top_n
-from simlab.schema import NO_ITEM, SOURCES, Bools, Floats, Ints, Labels, Outcomes, Requests, Slates
+from simlab.schema import NO_ITEM, SOURCES, Bools, Floats, Ints, Labels, Outcomes, Requests, Slates, blocks, join_slates
 from simlab.settings import choose, require
 from simlab.world.aftermath import expected_units, purchase_chances, return_chances
 from simlab.world.dynamics import happened, step
@@ -110,15 +110,16 @@ class Oracle:
     def best(self, requests: Requests, goal: str = "clicks") -> Slates:
         """The slates with the highest expected `goal`: clicks, purchases, revenue or margin."""
         choose("goal", goal, dict.fromkeys(GOALS))
-        utility = self.utilities(requests)
-        here = available(self.world, self.state(requests.day))[: utility.shape[1]]
+        n_items = int(np.count_nonzero(self.world.catalogue.launch_day <= requests.day))
+        here = available(self.world, self.state(requests.day))[:n_items]
         n = min(requests.n, int(here.sum()))
         item_id = np.full((len(requests), n), NO_ITEM, dtype=np.int64)
         way = self.world.people.way[requests.user_id]
         for kind in np.unique(way).tolist() if n > 0 else []:
-            rows = np.flatnonzero(way == kind)
             find = _best_of_all if WAYS[kind] == "position" else _best_one_by_one
-            item_id[rows] = find(self, replace(requests.take(rows), n=n), goal, utility[rows], here)
+            for rows in blocks(np.flatnonzero(way == kind), n_items):
+                some = replace(requests.take(rows), n=n)
+                item_id[rows] = find(self, some, goal, self.utilities(some), here)
         return Slates(
             requests=replace(requests, n=n),
             item_id=item_id,
@@ -127,6 +128,24 @@ class Oracle:
             model_version=Labels.constant("oracle", len(requests)),
             arm=Labels.constant("oracle", len(requests)),
         )
+
+    def _best_pages(self, requests: Requests) -> Slates:
+        """The best slates of whole visits: on later pages without what the best ones before had."""
+        visit, parts = requests.request_id >> 12, list[Slates]()
+        for page in np.unique(requests.page).tolist():
+            asked = requests.take(np.flatnonzero(requests.page == page))
+            pairs = [np.empty((0, 2), dtype=np.int64)]
+            for part in parts:
+                before = part.requests.request_id >> 12
+                order = np.argsort(before)
+                place = order[np.searchsorted(before, visit[requests.page == page], sorter=order)]
+                pairs.append(
+                    np.column_stack(
+                        [np.repeat(np.arange(len(asked)), part.item_id.shape[1]), part.item_id[place].ravel()]
+                    )
+                )
+            parts.append(self.best(replace(asked, exclude=np.concatenate(pairs))))
+        return join_slates(parts) if parts else self.best(requests)
 
     def gain(self, requests: Requests, goal: str, utility: Floats) -> Floats:
         """What a click on each item brings in expectation; `utility` has shape (R, n_items)."""
@@ -146,8 +165,11 @@ class Oracle:
         return self.value(self.best(slates.requests)).clicks - self.value(slates).clicks
 
     def truth_of_day(self, slates: Slates) -> dict[str, float]:
-        """The true columns of a run's metrics: expected value a visit of what was shown, and of the best."""
-        value, best = self.value(slates), self.value(self.best(slates.requests))
+        """The true columns of a run's metrics: expected value a visit of what was shown, and of the best.
+
+        The best that the day's visits could have brought, page after page, after all that had been shown before.
+        """
+        value, best = self.value(slates), self.value(self._best_pages(slates.requests))
         visits = np.count_nonzero(slates.requests.page == 0) or float("nan")  # without visits there is no mean
         clicks, top = float(value.clicks.sum()), float(best.clicks.sum())
         return {

@@ -11,6 +11,7 @@ import pyarrow as pa
 from simlab import datasets
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
+from simlab.schema import Ints
 from simlab.settings import from_dict, merged, require
 from simlab.tables import History
 from simlab.world.birth import first_state, make_world
@@ -38,8 +39,15 @@ def open_world(config: RunConfig) -> tuple[World, History]:
 
     With data "shop" the history is the preset's own; it is read from data/shop where it is the built-in one, else
     simulated. With a real data set the world is calibrated to it, and the real ratings are the history. To the world
-    in a file belongs a simulated history too.
+    in a file belongs a simulated history too. Raises `ConfigError` where there are less items than a slate has places.
     """
+    world, history = _opened(config)
+    n = len(world.catalogue.launched_by(0))
+    require("n_positions", config.n_positions, config.n_positions <= n, f"there are {n} items: give at most as many")
+    return world, history
+
+
+def _opened(config: RunConfig) -> tuple[World, History]:
     if config.data != "shop":
         return _calibrated(config)
     world = beginning(config)
@@ -67,7 +75,9 @@ def stored_world(config: RunConfig) -> World:
 
     Raises `DataError` for a file that is no world, `ConfigError` for changes of what is made already.
     """
-    world = from_bytes(Path(config.preset).read_bytes(), config.preset)
+    file = Path(config.preset)
+    require("preset", config.preset, file.is_file(), "there is no such file: simlab world fit makes it")
+    world = from_bytes(file.read_bytes(), config.preset)
     changes = {"history_days": HISTORY, **config.world, "luck": config.seed}
     settings: WorldConfig = from_dict(WorldConfig, merged(asdict(world.config), changes))
     before, after = (pd.json_normalize(asdict(one)).iloc[0].to_dict() for one in (world.config, settings))
@@ -75,10 +85,15 @@ def stored_world(config: RunConfig) -> World:
         remedy = f"the world in {config.preset} is made with {before[name]}: leave this out"
         require(f"world, {name}", after[name], after[name] == before[name], remedy)
     first = -settings.history_days
-    goods = replace(world.catalogue, launch_day=np.minimum(world.catalogue.launch_day, first))
-    people = replace(world.shoppers, arrival_day=np.minimum(world.shoppers.arrival_day, first))
+    goods = replace(world.catalogue, launch_day=_since(world.catalogue.launch_day, first))
+    people = replace(world.shoppers, arrival_day=_since(world.shoppers.arrival_day, first))
     state = first_state(settings, goods, world.items, taste=world.state.taste, home=world.state.home)
     return replace(world, config=settings, catalogue=goods, shoppers=people, state=state)
+
+
+def _since(day: Ints, first: int) -> Ints:
+    """Days before day 0 are put before the history, too, so that whoever was there is there in all of it."""
+    return np.asarray(np.where(day < 0, np.minimum(day, first), day))
 
 
 @lru_cache(maxsize=2)

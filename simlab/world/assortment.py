@@ -1,8 +1,10 @@
 """How the goods change from day to day: fashions, prices and stock. Luck comes by the row of the item or category.
 
-fashion_c(t+1) = m fashion_c(t) + fashion * sqrt(1 - m^2) * normal       m = fashion_memory, 0 at first
-log price_i    = log list price_i + price_sd * normal                    drawn anew with probability price_change
-stock_i        = stock every delivery_days, less what is sold; sold out means not shown from the next day on
+    fashion_c(t+1) = m fashion_c(t) + fashion * sqrt(1 - m^2) * normal       m = fashion_memory, 0 at first
+    log price_i    = log list price_i + price_sd * normal                    drawn anew with probability price_change
+    stock_i        = stock every delivery_days, less what is paid; sold out means not shown from the next day on
+
+Why paid and not ordered: what a shop has left tells everybody what was sold, so it must not run ahead of the log.
 """
 
 from dataclasses import replace
@@ -44,6 +46,8 @@ def stock(world: World, state: State, happened: Happened, /) -> State:
     change = world.config.change
     if change.stock == 0:
         return state
+    due = state.due + happened.sold
+    left = np.maximum(state.stock - due[0], 0)  # more may be paid than is there: it is delivered late
     if state.day % change.delivery_days == 0:
-        return replace(state, stock=np.full(len(state.stock), float(change.stock)))
-    return replace(state, stock=np.maximum(state.stock - happened.sold, 0))  # more was ordered than was there
+        left = np.full(len(left), float(change.stock))
+    return replace(state, stock=left, due=np.concatenate([due[1:], np.zeros((1, len(left)))]))

@@ -102,7 +102,7 @@ class RhythmConfig:
     campaign_days: int = 0
     """Its length in days; 0 for none."""
     campaign_lift: float = 0.0
-    """Visits that it adds, as a share of the usual ones, in [0, 10]."""
+    """Visits that it adds, as a share of the usual ones, in [0, 10]; nobody comes more than 5 times a day."""
     next_page: float = 0.0
     """Probability of asking for another slate after each, in [0, 0.95]."""
 
@@ -142,7 +142,7 @@ class ChangeConfig:
     """How tastes and goods change beside slow drift; the laws stand in simlab.world.dynamics."""
 
     shift_day: int = 0
-    """Day on which some shoppers change their taste at once."""
+    """Day on which some shoppers change their taste at once; not the first of all days, which has no day before."""
     shift_share: float = 0.0
     """Share of shoppers who do, in [0, 1]."""
     season: float = 0.0
@@ -166,15 +166,15 @@ class ChangeConfig:
     lifetime_days: int = 0
     """Mean days from launch to retirement (geometric, at least 7); 0 for items that stay."""
     stock: int = 0
-    """Units of an item after each delivery; when they are sold it cannot be shown. 0 for no limit."""
+    """Units of an item after each delivery; once they are paid it cannot be shown. 0 for no limit."""
     delivery_days: int = 7
     """Days between deliveries, from 1 up."""
 
     def __post_init__(self) -> None:
         check_types(self)
         _ranges(self, 0, 1, "give a share in [0, 1]", "shift_share", "price_change")
-        small = ("season", "fashion", "boredom", "item_boredom", "price_sd")
-        _ranges(self, 0, 100, "give a number in [0, 100]", *small)
+        _ranges(self, 0, 100, "give a number in [0, 100]", "season", "fashion", "boredom", "item_boredom")
+        _ranges(self, 0, 3, "give a number in [0, 3]", "price_sd")
         require("fashion_memory", self.fashion_memory, 0 <= self.fashion_memory < 1, "give a share in [0, 1)")
         require("recovery", self.recovery, 0 < self.recovery <= 1, "give a share in (0, 1]")
         _ranges(self, 0, 0.1, "give a share in [0, 0.1]", "influence")
@@ -223,7 +223,7 @@ class WorldConfig:
     patience: float = 0.85
     """Mean probability of looking at the next position; shoppers differ by up to 0.1 or as far as 0 and 1 allow."""
     visits_per_day: float = 0.34
-    """Mean visits of a shopper a day; shoppers differ (gamma, shape 1.2)."""
+    """Mean visits of a shopper a day, before they are cut at 5 a day; shoppers differ (gamma, shape 1.2)."""
     response: ResponseConfig = field(default_factory=ResponseConfig)
     """How shoppers look, click, buy, rate and give back."""
     rhythm: RhythmConfig = field(default_factory=RhythmConfig)
@@ -238,7 +238,8 @@ class WorldConfig:
         for name, most in (("n_users", 10**8), ("n_items", 10**6), ("n_dims", 1000), ("history_days", 10_000)):
             _ranges(self, 1, most, f"give a whole number from 1 to {most}", name)
         small = ("taste_scale", "quality_sd", "tail", "price_sensitivity", "fuss", "budget", "complements")
-        _ranges(self, 0, float("inf"), "give a number from 0 up", "seed", "luck", "new_items_per_week", *small)
+        _ranges(self, 0, float("inf"), "give a whole number from 0 up", "seed", "luck")
+        _ranges(self, 0, 1000, "give a number from 0 to 1000", "new_items_per_week", *small)
         _ranges(self, 0, 1, "give a share in [0, 1]", "segment_share", "patience")
         require("drift", self.drift, 0 <= self.drift < 1, "give a share in [0, 1)")
         require("visits_per_day", self.visits_per_day, 0 < self.visits_per_day <= 3, "give a number in (0, 3]")

@@ -34,21 +34,24 @@ def happened(world: World, slates: Slates, outcomes: Outcomes) -> Happened:
     """What a day's slates came to, in the order of request_id; empty slates leave no trace, here as in the log."""
     full = np.flatnonzero(slates.shown.any(axis=1))
     order = full[np.argsort(slates.requests.request_id[full], kind="stable")]
-    units, n_items = outcomes.clicks.units, len(world.catalogue)
-    item_id = slates.item_id.ravel()[outcomes.clicks.place]
+    clicks = outcomes.clicks
+    paid = clicks.purchase_day - slates.requests.day
+    sold = np.zeros_like(world.state.due)
+    made = np.flatnonzero(clicks.units) if len(sold) else np.empty(0, dtype=np.int64)
+    np.add.at(sold, (paid[made], slates.item_id.ravel()[clicks.place[made]]), clicks.units[made])
     return Happened(
         user_id=slates.requests.user_id[order],
         item_id=slates.item_id[order],
         examined=outcomes.examined[order],
         clicked=outcomes.clicked[order],
-        sold=np.asarray(np.bincount(item_id, weights=units, minlength=n_items), dtype=np.float64),
+        sold=sold,
     )
 
 
 def nothing(world: World) -> Happened:
     """A day on which nobody came."""
     nobody, places = np.empty(0, dtype=np.int64), np.empty((0, 1), dtype=np.bool_)
-    items, sold = np.empty((0, 1), dtype=np.int64), np.zeros(len(world.catalogue))
+    items, sold = np.empty((0, 1), dtype=np.int64), np.zeros_like(world.state.due)
     return Happened(user_id=nobody, item_id=items, examined=places, clicked=places, sold=sold)
 
 

@@ -25,6 +25,7 @@ from simlab.schema import (
     Outcomes,
     Requests,
     Slates,
+    blocks,
     join_outcomes,
     join_slates,
 )
@@ -95,6 +96,11 @@ def serve(world: World, state: State, requests: Requests, show: Policy) -> tuple
 
 
 def _shown_by(world: World, weight: Floats, requests: Requests) -> Slates:
+    pieces = [requests.take(rows) for rows in blocks(np.arange(len(requests)), len(weight))]
+    return join_slates([_drawn(world, weight, piece) for piece in pieces or [requests]])
+
+
+def _drawn(world: World, weight: Floats, requests: Requests) -> Slates:
     luck = np.empty((len(requests), len(weight)))
     for visit, page in {*zip(requests.visit.tolist(), requests.page.tolist(), strict=True)}:
         rows = np.flatnonzero((requests.visit == visit) & (requests.page == page))

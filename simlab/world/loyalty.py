@@ -1,7 +1,9 @@
 """Who stays: satisfaction decides when a shopper comes back, and whether they leave for good.
 
-satisfaction <- satisfaction + learning * ([a click] - satisfaction)      with each slate, 1/2 at first
-P(leaves for good after a day with a visit) = churn * (1 - satisfaction)
+    satisfaction <- satisfaction + learning * ([a click] - satisfaction)      with each slate, 1/2 at first
+    P(leaves for good after a day with a visit) = churn * (1 - satisfaction)
+
+Why slates and not purchases: what a shopper feels about a visit is whether there was anything to look into.
 """
 
 from dataclasses import replace

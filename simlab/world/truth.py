@@ -89,6 +89,8 @@ class State:
     """As of today; shape (n_items,)."""
     stock: Floats
     """Units left, infinite where there is no limit; shape (n_items,)."""
+    due: Floats
+    """Units that will be paid today, tomorrow and so on, of clicks on days before; shape (max_delay + 1, n_items)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ class Happened:
     clicked: Bools
     """Shape (R, n)."""
     sold: Floats
-    """Units of each item that were bought, of all shoppers also where these are a part; shape (n_items,)."""
+    """Units of each item by the days until they are paid, of all shoppers also where these are a part; as `due`."""
 
 
 class _Tables(NamedTuple):

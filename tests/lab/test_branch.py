@@ -53,6 +53,7 @@ def test_the_difference_is_that_of_the_metrics(deep: Run) -> None:
     for name, column in (("clicks", "true_clicks_per_visit"), ("margin", "true_margin_per_visit")):
         totals = [(one.metrics[column] * one.metrics["visits"]).loc[3:].sum() for one in (found.run, found.branch)]
         assert found.by_user[name].sum() == pytest.approx(totals[1] - totals[0])
+    assert "branch less run, days 3 to 7" in str(found)
     row = found.table.loc["clicks"]
     assert row["high"] < 0  # slow slates are looked at less
     assert row["difference"] == pytest.approx(found.by_user["clicks"].mean())
@@ -69,12 +70,17 @@ def test_nothing_changed_makes_no_difference(deep: Run) -> None:
     [
         (8, {}, "day of a branch: 8"),
         (-1, {}, "day of a branch: -1"),
+        ("2", {}, "day of a branch: '2'"),
+        (True, {}, "day of a branch: True"),
+        (2, None, "change: None"),
+        (2, {"algorithm": "als"}, "it is in training"),
+        (2, {"training": {"seed": 5}}, "training.seed: 5"),
         (2, {"seed": 3}, "setting of a branch: 'seed'"),
         (2, {"retrain": "weekly"}, "retrain policy: 'weekly'"),
         (2, {"training": {"algorithm": "magic"}}, "algorithm: 'magic'"),
     ],
 )
-def test_what_cannot_be_branched_is_named(day: int, change: dict[str, Any], named: str, deep: Run) -> None:
+def test_what_cannot_be_branched_is_named(day: Any, change: Any, named: str, deep: Run) -> None:
     with pytest.raises(ConfigError, match=named):
         what_if(deep, day, change)
 
@@ -129,3 +135,4 @@ def test_pairing_cuts_the_standard_error_threefold() -> None:
     paired, independent, stated = errors_of(40, n_users=400, days=42, day=14)
     print(f"standard error of the difference: paired {paired:.1f}, independent {independent:.1f}, stated {stated:.1f}")
     assert paired < independent / 3
+    assert 0.6 * paired < stated < 2.5 * paired

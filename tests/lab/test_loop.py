@@ -240,6 +240,17 @@ def test_a_random_shop_logs_its_propensities(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows["propensity"], 1 / (60 - np.arange(10)), rtol=2e-6)
 
 
+def test_without_data_the_champion_stays(tmp_path: Path) -> None:
+    """Everything is retired, nobody clicks any more: the run goes on with its model, and the registry says why."""
+    world = SMALL | {"new_items_per_week": 0, "change": {"lifetime_days": 20}}
+    training = TrainingConfig(algorithm="als", n_components=4, window_days=5)
+    done = run(RunConfig(days=150, retrain="scheduled:7", world=world, training=training), out=tmp_path / "run")
+    last = done.registry.history("champion")[-1]
+    assert "but it stays: interactions to learn from" in last["reason"]
+    assert last["version"] == done.registry.history("champion")[-2]["version"]
+    assert done.metrics["impressions"].iloc[-1] < done.metrics["impressions"].iloc[0]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -7,6 +7,8 @@ import pytest
 from simlab import datasets
 from simlab.errors import ConfigError, DataError
 from simlab.lab.config import RunConfig
+from simlab.lab.loop import run
+from simlab.lab.run import load_run
 from simlab.lab.worlds import beginning, open_world, shop_tables
 from simlab.tables import FEEDBACK, IMPRESSIONS
 from simlab.world.history import make_history
@@ -100,7 +102,13 @@ def test_a_world_in_a_file_is_opened_with_a_history_of_its_own(tmp_path: Path) -
     bored, _ = open_world(RunConfig(preset=str(file), world={"change": {"boredom": 0.1}}))
     assert bored.state.boredom.any()
     with pytest.raises(ConfigError, match="no such file"):
-        RunConfig(preset=str(tmp_path / "other.npz"))
+        open_world(RunConfig(preset=str(tmp_path / "other.npz")))
+    with pytest.raises(ConfigError, match="n_positions: 50.*30 items"):
+        open_world(RunConfig(preset=str(file), n_positions=50))
+    done = run(RunConfig(preset=str(file), days=1), out=tmp_path / "run")
+    file.rename(tmp_path / "elsewhere.npz")
+    assert load_run(done.path).metrics.equals(done.metrics)
+    (tmp_path / "elsewhere.npz").rename(file)
     file.write_bytes(b"junk")
     with pytest.raises(DataError, match="mine.npz"):
         open_world(RunConfig(preset=str(file)))

@@ -28,7 +28,7 @@ def looks(world: World, user_id: list[int], item_id: list[list[int]], clicked: B
     seen = np.ones(items.shape, dtype=bool)
     return Happened(
         user_id=np.array(user_id), item_id=items, examined=seen, clicked=~seen if clicked is None else clicked,
-        sold=np.zeros(len(world.catalogue)),
+        sold=np.zeros_like(world.state.due),
     )  # fmt: skip
 
 
@@ -202,16 +202,19 @@ def test_prices_change_for_a_share_of_items_around_the_list() -> None:
     assert state.price.min() >= 0.01
 
 
-def sold(world: World, **units: int) -> Happened:
-    """So many units of item i are sold."""
-    table = np.zeros(len(world.catalogue))
+def sold(world: World, later: int = 0, **units: int) -> Happened:
+    """So many units of item i are bought, to be paid some days later."""
+    table = np.zeros_like(world.state.due)
     for name, n in units.items():
-        table[int(name[1:])] = n
+        table[later, int(name[1:])] = n
     return replace(nothing(world), sold=table)
 
 
 def test_stock_falls_by_what_is_sold_and_is_refilled() -> None:
-    """Never below nothing; sold out means not available; on every delivery day all is there again."""
+    """Never below nothing; sold out means not available; on every delivery day all is there again.
+
+    What is paid later is taken later, so that stock says nothing that the log does not.
+    """
     world = small(change={"stock": 5, "delivery_days": 3})
     state = replace(world.state, day=0)
     state = stock(world, replace(state, day=1), sold(world, i2=3, i4=9))
@@ -222,18 +225,21 @@ def test_stock_falls_by_what_is_sold_and_is_refilled() -> None:
     assert state.stock[2] == 0
     state = stock(world, replace(state, day=3), sold(world, i5=4))
     assert (state.stock == 5).all()
+    state = stock(world, replace(state, day=4), sold(world, later=1, i6=2))
+    assert state.stock[6] == 5
+    assert stock(world, replace(state, day=5), nothing(world)).stock[6] == 3
     assert np.isinf(small().state.stock).all()
 
 
 def test_units_count_against_stock_and_empty_slates_leave_no_trace() -> None:
-    """What happened is told in the order of request_id, however slates came, with units of each item."""
-    world = small()
+    """What happened is told in the order of request_id, with units of each item by day of payment."""
+    world = small(change={"stock": 5})
     asked = Requests(
         day=0, n=2, user_id=np.array([2, 0, 1]), visit=np.zeros(3, dtype=np.int64), page=np.array([0, 0, 0])
     )
     item_id = np.array([[3, 4], [4, 5], [-1, -1]])
     clicks = Clicks(
-        place=np.array([0, 1, 2]), dwell=np.ones(3), units=np.array([2, 1, 3]), purchase_day=np.zeros(3, np.int64),
+        place=np.array([0, 1, 2]), dwell=np.ones(3), units=np.array([2, 1, 3]), purchase_day=np.array([0, 0, 2]),
         rating=np.zeros(3, np.int64), rating_day=np.full(3, NEVER), return_day=np.full(3, NEVER),
     )  # fmt: skip
     clicked = np.array([[True, True], [True, False], [False, False]])
@@ -245,7 +251,7 @@ def test_units_count_against_stock_and_empty_slates_leave_no_trace() -> None:
     assert past.user_id.tolist() == [0, 2]
     assert past.item_id.tolist() == [[4, 5], [3, 4]]
     assert past.clicked.tolist() == [[True, False], [True, True]]
-    assert past.sold[[3, 4, 5]].tolist() == [2, 1 + 3, 0]
+    assert past.sold[:3, [3, 4, 5]].tolist() == [[2, 1, 0], [0, 0, 0], [0, 3, 0]]
 
 
 def test_items_live_as_long_as_stated() -> None:
