@@ -116,6 +116,9 @@ class EventLog:
         with duckdb.connect(":memory:", config=settings) as connection:
             try:
                 self._make_views(connection, until)
+                folder = str(self.path.absolute()).replace("'", "''")
+                connection.execute(f"set allowed_directories = ['{folder}']")  # a query reads the log, and nothing else
+                connection.execute("set enable_external_access = false")
             except duckdb.Error as error:
                 raise DataError("event log", str(self.path), f"put the file back: {_first_line(error)}") from error
             try:

@@ -457,3 +457,11 @@ def test_answers_are_the_same_in_another_process(log: EventLog) -> None:
         env=dict(os.environ, PYTHONHASHSEED="1", TZ="Asia/Tokyo"),
     )
     assert asked.stdout.strip() == log.digest()
+
+
+def test_a_query_reads_the_log_and_nothing_else(tmp_path: Path) -> None:
+    """What lies beside it is not the company's."""
+    (tmp_path / "secret.csv").write_text("truth\n1\n")
+    for query in (f"select * from '{tmp_path / 'secret.csv'}'", "select * from read_text('/etc/hostname')"):
+        with pytest.raises(DataError, match="SQL query"):
+            EventLog(tmp_path / "log").sql(query)
