@@ -20,9 +20,23 @@ from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from simlab.recsys.models import KINDS, Model, Recommender, load_model, save_model
-from simlab.schema import NEVER, SOURCES, Bools, Catalogue, Clicks, Floats, Ints, Labels, Outcomes, Requests, Slates
+from simlab.schema import (
+    NEVER,
+    NO_ITEM,
+    SOURCES,
+    Bools,
+    Catalogue,
+    Clicks,
+    Floats,
+    Ints,
+    Labels,
+    Outcomes,
+    Requests,
+    Slates,
+)
 from simlab.streams import stream
 from simlab.world.response import WAYS, Chances, Preferences, ResponseModel
 from simlab.world_laws import (
@@ -35,6 +49,7 @@ from simlab.world_laws import (
     check_zero,
     everywhere,
     law,
+    ranks,
 )
 
 __all__ = [
@@ -56,9 +71,6 @@ orders. Ranks hardly hang on it, for they see scores in steps of about 2**-40 of
 
 ENOUGH = 10.0
 """Variance of a count below which it is too rare for the law of large numbers."""
-
-_UNSEEN = 12.0
-"""So many times may what never came have been expected: it fails to come one time in 160,000."""
 
 
 def check_recommender(model: Recommender, requests: Requests) -> None:
@@ -155,42 +167,95 @@ def _check_labels(what: str, labels: Labels, n_rows: int) -> None:
 
 
 def check_propensities(slates: Slates) -> None:
-    """The propensities of a policy that draws: over all that can follow the items above, they sum to one.
+    """The propensities of a policy that draws, whatever it draws from, and how many items it has.
 
-    Give thousands of slates for requests that are alike in all but luck. After every beginning of a slate, an item has
-    the same propensity each time, comes as often as that says within 4 standard errors, and what is missing to a sum of
-    one is too rare to have come.
+    Give thousands of slates for requests that are alike in all but luck. Read one after another, at each position:
+
+        steady      after the same items above, an item has the same propensity each time; those seen sum to 1 at most
+        seen again  what is drawn was drawn before, after the same items, as often as the propensities of all that was
+                    drawn before say (so what is missing to 1 is what still appears)
+        frequent    once drawn after some items, an item comes there as often as its propensity says
+        not small   the sum of 1 / propensity of an item is at most the number of slates that could still show it
+
+    The first is exact. In the others the next draw has that expectation whatever came before, so that sums over all
+    slates are tried within the standard errors of `_limit`. They hold for every right policy, also where some items
+    never follow others. Found: propensities that are too small at any position, and any that are too large where
+    beginnings repeat, so at the top. Not found: too large ones below so many different beginnings that each comes once
+    or twice. Ask for fewer items then.
 
     >>> from simlab.streams import uniforms
     >>> from simlab.world.history import plackett_luce
     >>> rows = np.arange(5_000)
     >>> asked = Requests(day=0, user_id=rows, visit=0 * rows, n=2)
-    >>> check_propensities(plackett_luce(np.array([3.0, 2.0, 1.0]), asked, luck=uniforms(1, "law", rows=rows, n=3)))
+    >>> check_propensities(plackett_luce(np.ones(40), asked, luck=uniforms(1, "law", rows=rows, n=40)))
     """
     likely = ~slates.shown | ((slates.propensity > 0) & (slates.propensity <= 1))
     everywhere(likely, "propensities lie in (0, 1]", "request", "position")
     for place in range(slates.item_id.shape[1]):
-        above, group = np.unique(slates.item_id[:, :place], axis=0, return_inverse=True)
-        for number, items in enumerate(above.tolist()):
-            rows = np.flatnonzero(group.ravel() == number)
-            _check_next(
-                slates.item_id[rows, place], slates.propensity[rows, place], f"at position {place} after {items}"
-            )
+        _, group = np.unique(slates.item_id[:, :place], axis=0, return_inverse=True)
+        _check_next(slates.item_id[:, place], slates.propensity[:, place], group.ravel(), place)
+        _check_inverse(slates, place)
 
 
-def _check_next(item_id: Ints, propensity: Floats, where: str) -> None:
-    """What stood next in slates that began alike."""
-    found, first, count = np.unique(item_id, return_index=True, return_counts=True)
-    p, n = propensity[first], len(item_id)
-    steady = np.abs(propensity - p[np.searchsorted(found, item_id)]) <= LAST_DIGITS
+def _check_next(item_id: Ints, propensity: Floats, group: Ints, place: int) -> None:
+    """What stood next at `place`; slates of one `group` began alike."""
+    order = np.argsort(group, kind="stable")
+    item_id, propensity, group = item_id[order], propensity[order], group[order]
+    width = int(item_id.max(initial=0)) + 2
+    pair, first, which = np.unique(group * width + item_id + 1, return_index=True, return_inverse=True)
+    p, of, item, where = propensity[first], pair // width, pair % width - 1, f"at position {place}"
+    steady = np.abs(propensity - p[which]) <= LAST_DIGITS
     law(steady.all(), f"slates that began alike go on with the same propensities: broken {where}")
-    rest = 1 - p.sum()
-    law(rest > -n * LAST_DIGITS, f"propensities sum to at most 1: found {p.sum():.6g} {where}")
-    law(rest <= LAST_DIGITS * n or rest < _UNSEEN / n, f"propensities sum to 1: found {p.sum():.6g} {where}")
-    for item, chance, times in zip(found.tolist(), p.tolist(), count.tolist(), strict=True):
-        z = abs(times - n * chance) / np.sqrt(max(n * chance * (1 - chance), ENOUGH))
-        sentence = f"item {item} comes as often as its propensity {chance:.3g} says: broken {where}"
-        law(z < STANDARD_ERRORS, f"{sentence}, {z:.1f} standard errors away")
+    total, size = np.bincount(of, weights=p), np.bincount(group)
+    law(
+        total.max(initial=0) <= 1 + width * LAST_DIGITS,
+        f"propensities sum to at most 1: found {total.max():.6g} {where}",
+    )
+
+    fresh = np.zeros(len(group), dtype=np.bool_)
+    fresh[first] = True
+    before = np.cumsum(propensity * fresh) - propensity * fresh
+    start = np.cumsum(size) - size
+    mass = np.clip(before - before[start][group], 0, 1)  # of all that was drawn before
+    z = (~fresh - mass).sum() / np.sqrt(max((mass * (1 - mass)).sum(), ENOUGH))
+    sentence = f"propensities sum to 1, what was drawn comes again {z:+.1f} standard errors more often than they say"
+    law(abs(z) < STANDARD_ERRORS, f"{sentence}: broken {where}, {total.mean():.6g} seen")
+
+    left = size[of] - 1 - (first - start[of])
+    again = np.bincount(which) - 1
+    surprise, variance = (np.bincount(item + 1, weights=w) for w in (again - left * p, left * p * (1 - p)))
+    z = np.abs(surprise) / np.sqrt(np.maximum(variance, ENOUGH))
+    worst = int(np.argmax(z))
+    sentence = f"item {worst - 1} comes as often as its propensity says: broken {where}"
+    law(z[worst] < _limit(len(z)), f"{sentence}, {z[worst]:.1f} standard errors away")
+
+
+def _check_inverse(slates: Slates, place: int) -> None:
+    """Sums of 1 / propensity at `place`, of each item and of all, from the slate after its tenth on."""
+    item_id, p = slates.item_id[:, place], slates.propensity[:, place]
+    items, n_times = np.unique(item_id[item_id != NO_ITEM], return_counts=True)
+    rows, of_all = np.arange(len(p)), np.zeros(len(p))
+    for item in items[n_times > ENOUGH].tolist():
+        shown = item_id == item
+        later = rows > np.flatnonzero(shown)[int(ENOUGH) - 1]
+        open_to = later & (slates.item_id[:, :place] != item).all(axis=1)
+        open_to[slates.requests.exclude[slates.requests.exclude[:, 1] == item, 0]] = False
+        weight = (shown & later) / p
+        of_all += weight - open_to
+        sum_, spread, n = weight.sum(), (weight * np.maximum(weight - 1, 0)).sum(), open_to.sum()
+        variance = spread * n / max(sum_, 1.0)  # of as many draws as there should be
+        z = (sum_ - n) / np.sqrt(max(variance, ENOUGH * (sum_ / max(shown[later].sum(), 1)) ** 2))
+        sentence = f"the propensity of item {item} is not too small: broken at position {place}, its inverses sum to"
+        law(z < _limit(len(items)), f"{sentence} {sum_:.6g} in {n} slates, {z:.1f} standard errors too much")
+    error = of_all.std() * np.sqrt(len(p)) + LAST_DIGITS * len(p) * max(len(items), 1)
+    z = of_all.sum() / error
+    sentence = f"propensities are not too small: broken at position {place}, their inverses sum to"
+    law(z < STANDARD_ERRORS, f"{sentence} {of_all.mean():.3g} a slate too much, {z:.1f} standard errors")
+
+
+def _limit(n: int) -> float:
+    """How many standard errors the largest of `n` may lie away, so that they fail together as often as one at 4."""
+    return float(-ndtri(ndtr(-STANDARD_ERRORS) / n))
 
 
 def check_response(model: ResponseModel, preferences: Preferences, luck: Floats, *, day: int = 0) -> None:
@@ -198,7 +263,8 @@ def check_response(model: ResponseModel, preferences: Preferences, luck: Floats,
 
     Probabilities lie in [0, 1]; who gives back has bought, who buys has clicked and who clicks has looked, in formulas
     and in draws; at each position, looks, clicks, purchases and returns are within 4 standard errors of the
-    closed form; shoppers who choose one item at most (cascade, logit) choose none as often as is left to one; what
+    closed form, and what differs from it leans on nothing: not on the closed form itself, the utility there, patience
+    or waiting time (each as a rank), so that no group of requests gets more and another less than it says; shoppers who choose one item at most (cascade, logit) choose none as often as is left to one; what
     follows a click comes in order of time; and a request is answered by its own row of luck alone, whoever else is
     there. Give `luck` one row of uniforms a request, and thousands of requests.
 
@@ -210,8 +276,10 @@ def check_response(model: ResponseModel, preferences: Preferences, luck: Floats,
     >>> check_response(FourWays(config=ResponseConfig(base=0.0)), crowd, luck)
     """
     expected, before = model.chances(preferences), deepcopy((preferences, luck))
+    law(isinstance(expected, Chances), f"chances(preferences) gives Chances: found {type(expected).__name__}")
     _check_chances(expected, preferences.shown)
     outcomes = model.respond(preferences, day=day, luck=luck)
+    law(isinstance(outcomes, Outcomes), f"respond(preferences) gives Outcomes: found {type(outcomes).__name__}")
     untouched = np.array_equal(before[1], luck) and all(
         np.array_equal(old, vars(preferences)[name], equal_nan=True) for name, old in vars(before[0]).items()
     )
@@ -220,7 +288,7 @@ def check_response(model: ResponseModel, preferences: Preferences, luck: Floats,
     returned = outcomes.spread(outcomes.clicks.return_day != NEVER, False)
     seen = {"examined": outcomes.examined, "clicked": outcomes.clicked, "purchased": outcomes.purchased}
     for name, what in {**seen, "returned": returned}.items():
-        _check_frequencies(name, what, getattr(expected, name))
+        _check_frequencies(name, what, getattr(expected, name), preferences)
     _check_single(preferences.way, outcomes.clicked, expected.clicked)
     order = stream(0, "check_response").permutation(len(luck))
     for sentence, rows in (
@@ -276,12 +344,19 @@ def _check_outcomes(outcomes: Outcomes, shown: Bools, day: int) -> None:
         everywhere(holds, sentence, "click")
 
 
-def _check_frequencies(name: str, seen: Bools, expected: Floats) -> None:
+def _check_frequencies(name: str, seen: Bools, expected: Floats, preferences: Preferences) -> None:
     """Each position apart: requests are independent of each other, positions of one slate are not."""
     for place in range(expected.shape[1]):
         impossible = (seen[:, place] & (expected[:, place] == 0)) | (~seen[:, place] & (expected[:, place] == 1))
         everywhere(~impossible, f"{name}: chance 0 never happens and chance 1 always (position {place})", "request")
         _check_count(f"{name} is as frequent as its closed form says", seen[:, place], expected[:, place], place)
+        whys = {"its own chance": expected[:, place], "utility": preferences.utility[:, place]}
+        for why, cause in {**whys, "patience": preferences.patience, "waiting time": preferences.latency_ms}.items():
+            lean, spread = ranks(cause), expected[:, place] * (1 - expected[:, place])
+            if spread.sum() >= ENOUGH:
+                z = lean @ (seen[:, place] - expected[:, place]) / np.sqrt(spread @ lean**2)
+                sentence = f"{name} is as frequent as its closed form says for low and high {why} alike"
+                law(abs(z) < STANDARD_ERRORS, f"{sentence}: broken at position {place}, {z:+.1f} standard errors")
 
 
 def _check_single(way: Ints, clicked: Bools, expected: Floats) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simlab.schema import NEVER, Bools, Ints, Outcomes, Requests, Slates
+from simlab.schema import NEVER, Bools, Floats, Ints, Outcomes, Requests, Slates
 from simlab.settings import from_dict, merged
 from simlab.streams import stream, uniforms
 from simlab.world.birth import OF_STATE, make_world, part
@@ -64,6 +64,11 @@ def everywhere(holds: Bools, sentence: str, *axes: str) -> None:
         places = np.argwhere(~np.asarray(holds))
         where = ", ".join(f"{axis} {index}" for axis, index in zip(axes, places[0], strict=True))
         raise AssertionError(f"{sentence}: broken at {where}, and at {len(places) - 1} other places")
+
+
+def ranks(values: Floats) -> Floats:
+    """Ranks from -1/2 to 1/2, lowest first, so that a few large values do not outweigh the rest; shape (R,)."""
+    return np.asarray((np.argsort(np.argsort(values, kind="stable")) + 0.5) / len(values) - 0.5)
 
 
 def _evenly(world: World, requests: Requests) -> Slates:
@@ -296,6 +301,8 @@ def _moves_alike(
 def check_value(value: Callable[[Slates], Any], world: World, slates: Slates, *, seed: int = 0) -> None:
     """What `value` expects of `slates` is, within 4 standard errors, the mean of what shoppers do with them.
 
+    So it is for slates of which much is expected and of which little, of high and low utility, dear and cheap: what
+    differs does not lean on the rank of any of these. An oracle that says the mean of all for each slate is found.
     It has arrays clicks, purchases, revenue, refunds and margin of shape (R,), like `simlab.lab.oracle.Value`. The
     slates are of the day of `world.state`; give tens of thousands. Luck comes from `seed`, one row a slate.
     """
@@ -309,8 +316,18 @@ def check_value(value: Callable[[Slates], Any], world: World, slates: Slates, *,
     margin = kept * world.catalogue.margin[slates.item_id.ravel()[clicks.place]]
     seen = {"clicks": np.ones(len(paid)), "purchases": clicks.units > 0, "revenue": paid}
     seen |= {"refunds": paid - kept, "margin": margin}
+    causes = {
+        "utility": faced.utility.sum(axis=1),
+        "prices": (world.state.price[slates.item_id] * faced.shown).sum(axis=1),
+    }
     for name, each in seen.items():
-        surprise = np.bincount(clicks.place // n, weights=each, minlength=len(luck)) - getattr(expected, name)
+        told = np.asarray(getattr(expected, name))
+        surprise = np.bincount(clicks.place // n, weights=each, minlength=len(luck)) - told
         error = surprise.std() / np.sqrt(len(surprise))
         sentence = f"the expected {name} are the mean of what happens: broken by {surprise.mean():.3g} a slate"
         law(abs(surprise.mean()) <= STANDARD_ERRORS * error, f"{sentence}, {error:.2g} standard error")
+        for why, cause in {"expectation": told, **causes}.items():
+            lean = surprise * ranks(cause)
+            error = lean.std() / np.sqrt(len(lean))
+            sentence = f"the expected {name} are right for low and high {why} alike: broken by {12 * lean.mean():.3g}"
+            law(abs(lean.mean()) <= STANDARD_ERRORS * error, f"{sentence} from lowest to highest")

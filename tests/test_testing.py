@@ -290,10 +290,10 @@ def test_propensities_never_exceed_one() -> None:
     ("sentence", "change"),
     [
         (r"propensities lie in \(0, 1\]", lambda p: p * 2),
-        ("propensities sum to 1: found 0.95 at position 0", lambda p: p * 0.95),
+        ("propensities sum to 1, .* position 0, 0.95 seen", lambda p: p * 0.95),
         ("propensities sum to at most 1: found 1.2", lambda p: np.minimum(p * 1.2, 1)),
         ("go on with the same propensities", lambda p: p * np.linspace(0.9, 1, len(p))[:, None]),
-        ("item . comes as often as its propensity 0.333 says", lambda p: np.broadcast_to([1 / 3, 1 / 2], p.shape)),
+        ("item . comes as often as its propensity says", lambda p: np.broadcast_to([1 / 3, 1 / 2], p.shape)),
     ],
 )
 def test_wrong_propensities_are_found(sentence: str, change: Callable[[Floats], Floats]) -> None:
@@ -314,8 +314,62 @@ def test_an_item_that_was_kept_back_is_found() -> None:
         latency_ms=slates.latency_ms[kept],
         **{name: getattr(slates, name)[kept] for name in ("item_id", "propensity", "source")},
     )
-    with pytest.raises(AssertionError, match="propensities sum to 1: found 0.75 at position 0"):
+    with pytest.raises(AssertionError, match="propensities sum to 1, .* position 0, 0.75 seen"):
         check_propensities(fewer)
+
+
+def drawn(weight: Floats, seed: int, n: int = 2) -> Slates:
+    """Slates of the old shop for 5,000 shoppers, with other luck for each seed."""
+    rows = ALIKE[:5_000]
+    asked = Requests(day=0, user_id=rows, visit=0 * rows, n=n)
+    return plackett_luce(weight, asked, luck=uniforms(seed, "test many items", rows=rows, n=len(weight)))
+
+
+def as_if(weight: Floats, slates: Slates, replaced: bool = False) -> Slates:
+    """The same slates with the propensities of a policy of other weights, or one that puts back what it drew."""
+    shown = weight[slates.item_id]
+    left = weight.sum() - (0 if replaced else np.cumsum(shown, axis=1) - shown)
+    return replace(slates, propensity=shown / left)
+
+
+@pytest.mark.parametrize("n_items", [4, 40, 200])
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_right_policies_of_any_number_of_items_pass_and_wrong_ones_do_not(n_items: int, power: float) -> None:
+    """Twenty seeds each, even, uneven and very uneven: a tenth too much or too little, another item's, another's."""
+    weight = np.arange(1.0, n_items + 1) ** -power
+    for seed in range(20):
+        check_propensities(drawn(weight, seed))
+    slates = drawn(weight, 20)
+    p = slates.propensity
+    wrong = [replace(slates, propensity=p * 0.9), replace(slates, propensity=np.minimum(p * 1.1, 1))]
+    if power > 0:
+        wrong += [as_if(np.roll(weight, 1), slates), as_if(np.ones(n_items), slates)]
+    for one in wrong:
+        with pytest.raises(AssertionError, match="propensit"):
+            check_propensities(one)
+
+
+def test_what_is_too_small_is_found_below_beginnings_that_hardly_repeat() -> None:
+    """Four of 40 items: as if drawn ones were put back, at most 8 % too small, and only from the second place on."""
+    slates = drawn(np.ones(40), 1, n=4)
+    check_propensities(slates)
+    with pytest.raises(AssertionError, match="propensities are not too small: broken at position 1"):
+        check_propensities(as_if(np.ones(40), slates, replaced=True))
+    one_item = np.where(slates.item_id == 7, 0.5, 1.0)
+    one_item[:, :3] = 1
+    with pytest.raises(AssertionError, match="propensity of item 7 is not too small: broken at position 3"):
+        check_propensities(replace(slates, propensity=slates.propensity * one_item))
+
+
+def test_a_right_policy_in_which_some_items_never_follow_others_passes() -> None:
+    """The second item is of the other half; the propensities know it."""
+    luck = uniforms(4, "test halves", rows=ALIKE, n=2)
+    first = (luck[:, 0] * 40).astype(np.int64)
+    second = (luck[:, 1] * 20).astype(np.int64) + np.where(first < 20, 20, 0)
+    slates = replace(old_slates(np.ones(40), 2), item_id=np.column_stack([first, second]))
+    check_propensities(replace(slates, propensity=np.tile([1 / 40, 1 / 20], (len(ALIKE), 1))))
+    with pytest.raises(AssertionError, match="position 1"):
+        check_propensities(replace(slates, propensity=np.tile([1 / 40, 1 / 39], (len(ALIKE), 1))))
 
 
 def as_model(chances: Callable[..., Chances], respond: Callable[..., Outcomes]) -> ResponseModel:
@@ -440,6 +494,65 @@ def test_those_who_choose_one_and_click_on_two_are_found(base: float, sentence: 
 
     with pytest.raises(AssertionError, match=sentence):
         check_response(as_model(closed, sampled), crowd, luck)
+
+
+def backwards(preferences: Preferences) -> Preferences:
+    return replace(preferences, utility=-preferences.utility)
+
+
+def the_same_for_all(preferences: Preferences) -> Preferences:
+    """Everybody as impatient as the mean, who waits as long."""
+    patience, waited = preferences.patience.mean(), preferences.latency_ms.mean()
+    n = len(preferences.patience)
+    return replace(preferences, patience=np.full(n, patience), latency_ms=np.full(n, waited))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "taken_as"),
+    [
+        ("examined .* for low and high its own chance alike", the_same_for_all),
+        ("clicked is as frequent .* for low and high its own chance alike", backwards),
+    ],
+)
+def test_a_sampler_that_is_right_in_the_mean_only_is_found(
+    sentence: str, taken_as: Callable[[Preferences], Preferences]
+) -> None:
+    """Answers by -utility are as many where utilities are symmetric around a chance of a half; nobody is like the mean."""
+    crowd, luck = a_crowd((WAYS.index("position"),))
+    config = replace(CONFIG, base=0.0)
+    closed = partial(chances, config=config)
+
+    def sampled(preferences: Preferences, *, day: int, luck: Floats) -> Outcomes:
+        return respond(taken_as(preferences), config, day=day, luck=luck)
+
+    check_response(as_model(closed, partial(respond, config=config)), crowd, luck)
+    with pytest.raises(AssertionError, match=sentence):
+        check_response(as_model(closed, sampled), crowd, luck)
+
+
+def test_a_closed_form_that_says_the_mean_for_all_is_found() -> None:
+    """It fits itself; utility tells that it is wrong."""
+    crowd, luck = a_crowd((WAYS.index("position"),))
+    crowd = replace(crowd, shown=np.ones_like(crowd.shown))
+
+    def closed(preferences: Preferences) -> Chances:
+        p = chances(preferences, CONFIG)
+        return Chances(**{name: np.broadcast_to(what.mean(axis=0), what.shape) for name, what in vars(p).items()})
+
+    with pytest.raises(AssertionError, match="for low and high .* alike"):
+        check_response(as_model(closed, partial(respond, config=CONFIG)), crowd, luck)
+
+
+def test_answers_of_another_type_are_found() -> None:
+    """A sentence, where a learner's own model gives a table or nothing."""
+    crowd, luck = a_crowd()
+    closed, sampled = partial(chances, config=CONFIG), partial(respond, config=CONFIG)
+    for sentence, model in (
+        ("gives Chances: found dict", as_model(lambda p: vars(closed(p)), sampled)),  # type: ignore[arg-type, return-value]
+        ("gives Outcomes: found NoneType", as_model(closed, lambda p, day, luck: None)),  # type: ignore[arg-type, return-value]
+    ):
+        with pytest.raises(AssertionError, match=sentence):
+            check_response(model, crowd, luck)
 
 
 def with_clicks(outcomes: Outcomes, **columns: Any) -> Outcomes:

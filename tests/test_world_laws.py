@@ -9,7 +9,7 @@ import pytest
 
 from simlab import world_laws
 from simlab.errors import ConfigError
-from simlab.lab.oracle import GOALS, Oracle
+from simlab.lab.oracle import GOALS, Oracle, Value
 from simlab.schema import Slates
 from simlab.settings import from_dict
 from simlab.streams import stream
@@ -345,6 +345,25 @@ def test_an_oracle_that_is_wrong_by_a_part_is_found(name: str, lived: World) -> 
 
     with pytest.raises(AssertionError, match=f"the expected {name} are the mean of what happens: broken by -"):
         check_value(wrong, world, slates)
+
+
+def test_an_oracle_that_knows_the_mean_only_is_found(lived: World) -> None:
+    """The mean of all slates for each of them, and twice as far from it as the truth."""
+    often = replace(EVERYTHING.response, base=-1.0, purchase_base=2.0, return_share=1.0)
+    world = replace(lived, config=replace(EVERYTHING, response=often))
+    slates = many(world)
+
+    def around_the_mean(share: float) -> Callable[[Slates], Any]:
+        def value(slates: Slates) -> Any:
+            right = vars(Oracle(world).value(slates))
+            return Value(**{name: what.mean() + share * (what - what.mean()) for name, what in right.items()})
+
+        return value
+
+    check_value(around_the_mean(1), world, slates)
+    for share, why in ((0, "utility"), (2, "expectation"), (0.9, "expectation")):
+        with pytest.raises(AssertionError, match=f"the expected clicks are right for low and high {why} alike"):
+            check_value(around_the_mean(share), world, slates)
 
 
 def many(world: World, n: int = 40_000) -> Slates:

@@ -116,8 +116,8 @@ class EventLog:
         with duckdb.connect(":memory:", config=settings) as connection:
             try:
                 self._make_views(connection, until)
-                folder = str(self.path.absolute()).replace("'", "''")
-                connection.execute(f"set allowed_directories = ['{folder}']")  # a query reads the log, and nothing else
+                folders = f"{_quoted(self.path)}, {_quoted(self.path, pattern=False)}"
+                connection.execute(f"set allowed_directories = [{folders}]")  # a query reads the log, and nothing else
                 connection.execute("set enable_external_access = false")
             except duckdb.Error as error:
                 raise DataError("event log", str(self.path), f"put the file back: {_first_line(error)}") from error
@@ -191,9 +191,10 @@ def _check_once(where: str, ids: pa.ChunkedArray) -> None:
         raise DataError(f"impression_id in the {where}", twice, "log each row once, with its id")
 
 
-def _quoted(file: Path) -> str:
+def _quoted(file: Path, *, pattern: bool = True) -> str:
     """The name of one file as SQL; what DuckDB takes for a pattern in it is put in brackets, where it is a letter."""
-    return "'" + re.sub(r"([\[*?])", r"[\1]", str(file.absolute())).replace("'", "''") + "'"
+    name = str(file.absolute())
+    return "'" + (re.sub(r"([\[*?])", r"[\1]", name) if pattern else name).replace("'", "''") + "'"
 
 
 def _first_line(error: duckdb.Error) -> str:
