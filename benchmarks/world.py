@@ -1,8 +1,9 @@
 """Speed and size of the world and of the loop around it: `python -m benchmarks.world` prints a table.
 
 Ratios hold on any machine, figures on the one that is named. Models have 32 dimensions; all that `shop` does is on.
-A day is what the ring does without training: who comes, score every item, take the exact top 10, let the shoppers
-answer, write the log as Parquet, move the truth. Days are measured in processes of their own, so that memory is theirs.
+A day is what runs in production: who comes, score every item, take the exact top 10, let the shoppers answer, write the
+log as Parquet, move the truth; not training, and not the oracle's truth beside it, which `the ring itself` has.
+Days are measured in processes of their own, so that memory is theirs.
 """
 
 import json
@@ -26,6 +27,8 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from benchmarks.retrieval import fastest, ways
+from simlab.lab.config import RunConfig
+from simlab.lab.loop import open_ring, run_day
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import FactorModel, PopularityModel
 from simlab.recsys.service import Service
@@ -38,9 +41,9 @@ from simlab.world.dynamics import happened, step
 from simlab.world.history import answer, serve
 from simlab.world.presets import preset
 from simlab.world.truth import World, available
-from simlab.world.users import rhythm, visits
+from simlab.world.users import MAX_VISITS, rhythm, visits
 
-N, N_DIMS, VISITS = 10, 32, 16
+N, N_DIMS = 10, 32
 
 
 def world_of(n_users: int, n_items: int, visits_per_day: float = 0.34) -> World:
@@ -64,20 +67,39 @@ def service_of(world: World) -> Service:
 
 
 def everybody(world: World, day: int = 0) -> Requests:
-    """Every shopper, `VISITS` times."""
+    """Every shopper, as often as they can come on a day."""
     users = len(world.shoppers)
-    user_id, visit = np.repeat(np.arange(users), VISITS), np.tile(np.arange(VISITS), users)
+    user_id, visit = np.repeat(np.arange(users), MAX_VISITS), np.tile(np.arange(MAX_VISITS), users)
     return Requests(day=day, user_id=user_id, visit=visit, n=N)
 
 
-def responding() -> float:
+def responding(world: World, requests: Requests) -> str:
     """Slates a second, one core: utilities, luck, looks, clicks and all that follows them."""
-    world = world_of(1000, 1000)
-    slates = service_of(world).recommend(everybody(world))
-    return len(slates.item_id) / fastest(lambda: answer(world, world.state, slates))
+    slates = service_of(world).recommend(requests)
+    return f"{len(slates.item_id) / fastest(lambda: answer(world, world.state, slates)):,.0f} slates/s"
 
 
-def looping(days: int = 20) -> dict[str, float]:
+def mixed() -> World:
+    """Shoppers of all four ways to choose, who are bored and want complements, in budgets."""
+    change = {"season": 0.5, "fashion": 0.3, "boredom": 0.05, "item_boredom": 0.1, "price_change": 0.05}
+    ways = {"cascade_share": 0.25, "dependent_share": 0.25, "logit_share": 0.25, "impatience": 0.2}
+    more = {"fuss": 0.3, "budget": 0.3, "complements": 0.5, "change": change, "response": ways}
+    world = make_world(preset("shop", n_users=1000, n_items=1000, **more), 1)
+    return replace(world, state=replace(world.state, day=0))
+
+
+def ring_day() -> float:
+    """Slates a second of the ring's own days: with the truth of every slate and of the best, metrics and files."""
+    config = RunConfig(days=6, retrain="never", world={"n_users": 20_000, "n_items": 1000, "history_days": 14})
+    with TemporaryDirectory() as folder:
+        ring = open_ring(config, Path(folder) / "run")
+        run_day(ring, 0)
+        begin = time.perf_counter()
+        visited = sum(int(run_day(ring, day)["visits"]) for day in range(1, config.days))
+        return visited / (time.perf_counter() - begin)
+
+
+def looping(days: int = 60) -> dict[str, float]:
     """Slates a second of the whole loop, on two cores: one computes, the other writes. And where the time goes."""
     world = world_of(1000, 1000)
     service, spent = service_of(world), dict.fromkeys(("score and rank", "respond", "tabulate", "write"), 0.0)
@@ -179,12 +201,17 @@ def say(what: str, value: str, aim: str = "") -> None:
 
 def main() -> None:
     say(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}", "measured", "aim")
-    say("responding, 1,000 users x 1,000 items x 10 positions, one core", f"{responding():,.0f} slates/s", "3,000,000")
+    shop, crowd = world_of(1000, 1000), world_of(100_000, 1000, 1.0)
+    say("responding, 1,000 users x 1,000 items x 10, one core", responding(shop, everybody(shop)), "3,000,000")
+    say("    those of 100,000 users who come", responding(crowd, visits(crowd, 0, N, crowd.state)))
+    everything = mixed()
+    say("    1,000 users, all behaviours of all worlds at once", responding(everything, everybody(everything)))
     looping(days=2)
     loop = max((looping() for _ in range(3)), key=lambda found: found["slates a second"])
     say("the full loop, the same size, two cores", f"{loop.pop('slates a second'):,.0f} slates/s", "300,000")
     for name, share in loop.items():
         say(f"    {name}", f"{share:.2f}", "(writing goes on beside the rest)" if "write" in name else "")
+    say("the ring itself, 20,000 users: with truth, metrics, files", f"{ring_day():,.0f} slates/s")
     for n_items in (1000, 10_000):
         timed = ways(n_items)
         ratio = fastest(timed["bare product, single precision"]) / fastest(timed["best_of_factors"])

@@ -71,13 +71,15 @@ def _run(run: Run) -> tuple[str, list[str]]:
         "<h2>What is true</h2>",
         figure(
             plots.true_clicks({config.training.algorithm: metrics}),
-            "Expected clicks a visit of what was shown, and of the best slates that anybody could have shown. Only the "
-            "lab knows either. A triangle marks the first day of a new model.",
+            "Expected clicks a visit of what was shown, and of the best slates for that day. Only the lab knows either. "
+            "Where shoppers remember what they saw, compare policies by true clicks and not by "
+            "shares: what was shown before has made the best of today, too. A triangle marks the first day of a new model.",
         ),
         "<h2>What the company saw of it</h2>",
         figure(
             plots.seen_and_true(windows(run.log, days=1), metrics["true_clicks_per_visit"]),
-            "Clicks a visit as counted each day, with 95 % intervals, around the truth.",
+            "Clicks a visit as counted each day, with 95 % intervals, around the truth of those who came. The intervals "
+            "allow for others who might have come, too, so they hold it more often than 95 times in 100.",
         ),
         "<h2>Weeks</h2>",
         table(_weeks(run), "Sums of visits, purchases, revenue and new models; means of the rest, weighted by visits."),
@@ -93,7 +95,7 @@ def _finding(metrics: pd.DataFrame) -> str:
     share = plots.shares_of_best({"all": metrics, "last": metrics[metrics.index > metrics.index[-1] - 7]})
     trained = int(metrics["retrained"].sum())
     return (
-        "Of the clicks that the best possible slates would have brought, the shop got "
+        "Of the clicks that the best slates of each day would have brought, after all that was shown before, it got "
         f"{plots.percent(share['all'])} over {len(metrics)} days, {plots.percent(share['last'])} in the last seven. "
         f"It trained {trained} {'model' if trained == 1 else 'models'}."
     )
