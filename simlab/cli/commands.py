@@ -199,6 +199,8 @@ def world_command(args: argparse.Namespace) -> int:
 
         pairs = [pair.partition("=") for pair in args.columns.split(",")]
         for ours, sign, yours in pairs:
-            require("--columns", args.columns, ours and sign and yours, "give pairs like user=who,item=what")
+            fits = bool(ours and sign and yours) and [pair[0] for pair in pairs].count(ours) == 1
+            require("--columns", args.columns, fits, "give pairs like user=who,item=what, each of our names once")
+        require("--out", str(args.out), args.out.suffix == ".npz", "call it something.npz, so that it can be opened")
         print(fit_file(args.file, {ours.strip(): yours.strip() for ours, _, yours in pairs}, args.out, args.seed))
     return 0

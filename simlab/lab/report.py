@@ -71,14 +71,14 @@ def _run(run: Run) -> tuple[str, list[str]]:
         "<h2>What is true</h2>",
         figure(
             plots.true_clicks({config.training.algorithm: metrics}),
-            "Expected clicks a visit of what was shown, and of the best slates for that day. Only the lab knows either. "
-            "Where shoppers remember what they saw, compare policies by true clicks and not by "
-            "shares: what was shown before has made the best of today, too. A triangle marks the first day of a new model.",
+            "Expected clicks a visit of what was shown, and of the best slates for that day; only the lab knows them. "
+            "Where shoppers remember what they saw, compare policies by true clicks and not by shares: what was shown "
+            "before has made the best of today, too. A triangle marks the first day of a new model.",
         ),
         "<h2>What the company saw of it</h2>",
         figure(
             plots.seen_and_true(windows(run.log, days=1), metrics["true_clicks_per_visit"]),
-            "Clicks a visit as counted each day, with 95 % intervals, around the truth of those who came. The intervals "
+            "Clicks a visit as counted each day, with 95 % intervals, around the truth of those who came. They "
             "allow for others who might have come, too, so they hold it more often than 95 times in 100.",
         ),
         "<h2>Weeks</h2>",

@@ -32,7 +32,8 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "shop": Preset(
-        lesson="Learning beats counting beats chance, and a model that is trained again is worth more by day 60.",
+        lesson="Learning (LightFM) beats counting (popularity) beats chance, and a model trained again is worth more by "
+        "day 60.",
         teaches="Goods for families. Tastes are partly shared by kind of household and drift slowly, items are "
         "launched every week, and the old shop showed noisy popularity: a factor model has much to learn, and must "
         "learn again.",
@@ -102,8 +103,8 @@ PRESETS: dict[str, Preset] = {
         settings={**_STILL, "visits_per_day": 0.6, "patience": 0.7, "response": {"cascade_share": 0.2}},
     ),
     "niche": Preset(
-        lesson="What is popular is a smaller part of what is possible than in the shop, and a personal list is worth "
-        "more against it.",
+        lesson="What is popular brings a smaller part of what is possible than in the shop, and personal lists bring "
+        "more times as much as the popular one.",
         teaches="A long tail: tastes have many dimensions and nothing is shared by kind of household, so that few "
         "items are for everybody and most are for a few. A list for all serves nobody; the best items of a shopper "
         "have been clicked by few, and there is little to learn them from. Look at coverage and Gini.",
@@ -119,8 +120,8 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "misspecified": Preset(
-        lesson="Judged on its own log a factor model finds nearly all that is clicked, as in the shop, while it shows "
-        "about half of the best.",
+        lesson="Judged on its own log a factor model finds nearly all that is clicked, as it does where tastes are of "
+        "its kind; but its slates bring about half of the best, where those bring seven tenths.",
         teaches="Tastes that no factor model can represent: what goes with the last click is wanted next, what is "
         "dear for a shopper's purse hurts more than in proportion, and some of taste is a wave and no slope. The "
         "offline score does not tell: people click what they are shown, so the model's own log agrees with it.",
