@@ -13,6 +13,7 @@ over a part made in a notebook. EVERYTHING is a small world with every behaviour
 Why laws and not base classes: a part that was written elsewhere has to behave, not to inherit.
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
@@ -264,8 +265,9 @@ def check_response(model: ResponseModel, preferences: Preferences, luck: Floats,
     Probabilities lie in [0, 1]; who gives back has bought, who buys has clicked and who clicks has looked, in formulas
     and in draws; at each position, looks, clicks, purchases and returns are within 4 standard errors of the
     closed form, and what differs from it leans on nothing: not on the closed form itself, the utility there, patience
-    or waiting time (each as a rank), so that no group of requests gets more and another less than it says; shoppers who choose one item at most (cascade, logit) choose none as often as is left to one; what
-    follows a click comes in order of time; and a request is answered by its own row of luck alone, whoever else is
+    or waiting time (each as a rank), so that no group of requests gets more and another less than it says; shoppers
+    who choose one item at most (cascade, logit) choose none as often as is left to one; what follows a click comes in
+    order of time; and a request is answered by its own row of luck alone, whoever else is
     there. Give `luck` one row of uniforms a request, and thousands of requests.
 
     >>> from simlab.streams import uniforms
@@ -286,9 +288,11 @@ def check_response(model: ResponseModel, preferences: Preferences, luck: Floats,
     law(untouched, "a response leaves its input alone: preferences or luck were changed")
     _check_outcomes(outcomes, preferences.shown, day)
     returned = outcomes.spread(outcomes.clicks.return_day != NEVER, False)
+    causes = {"utility": np.apply_along_axis(ranks, 0, preferences.utility)}
+    causes |= {"patience": ranks(preferences.patience), "waiting time": ranks(preferences.latency_ms)}
     seen = {"examined": outcomes.examined, "clicked": outcomes.clicked, "purchased": outcomes.purchased}
     for name, what in {**seen, "returned": returned}.items():
-        _check_frequencies(name, what, getattr(expected, name), preferences)
+        _check_frequencies(name, what, getattr(expected, name), causes)
     _check_single(preferences.way, outcomes.clicked, expected.clicked)
     order = stream(0, "check_response").permutation(len(luck))
     for sentence, rows in (
@@ -344,19 +348,22 @@ def _check_outcomes(outcomes: Outcomes, shown: Bools, day: int) -> None:
         everywhere(holds, sentence, "click")
 
 
-def _check_frequencies(name: str, seen: Bools, expected: Floats, preferences: Preferences) -> None:
+def _check_frequencies(name: str, seen: Bools, expected: Floats, causes: Mapping[str, Floats]) -> None:
     """Each position apart: requests are independent of each other, positions of one slate are not."""
+    sentence = f"{name} is as frequent as its closed form says"
     for place in range(expected.shape[1]):
-        impossible = (seen[:, place] & (expected[:, place] == 0)) | (~seen[:, place] & (expected[:, place] == 1))
+        p, surprise = expected[:, place], seen[:, place] - expected[:, place]
+        impossible = (seen[:, place] & (p == 0)) | (~seen[:, place] & (p == 1))
         everywhere(~impossible, f"{name}: chance 0 never happens and chance 1 always (position {place})", "request")
-        _check_count(f"{name} is as frequent as its closed form says", seen[:, place], expected[:, place], place)
-        whys = {"its own chance": expected[:, place], "utility": preferences.utility[:, place]}
-        for why, cause in {**whys, "patience": preferences.patience, "waiting time": preferences.latency_ms}.items():
-            lean, spread = ranks(cause), expected[:, place] * (1 - expected[:, place])
-            if spread.sum() >= ENOUGH:
-                z = lean @ (seen[:, place] - expected[:, place]) / np.sqrt(spread @ lean**2)
-                sentence = f"{name} is as frequent as its closed form says for low and high {why} alike"
-                law(abs(z) < STANDARD_ERRORS, f"{sentence}: broken at position {place}, {z:+.1f} standard errors")
+        _check_count(sentence, seen[:, place], p, place)
+        spread = p * (1 - p)
+        if spread.sum() < ENOUGH:
+            continue
+        for why, lean in {"its own chance": ranks(p), **causes}.items():
+            rank = lean if lean.ndim == 1 else lean[:, place]
+            z = rank @ surprise / np.sqrt(spread @ rank**2)
+            where = f"broken at position {place}, {z:+.1f} standard errors"
+            law(abs(z) < STANDARD_ERRORS, f"{sentence} for low and high {why} alike: {where}")
 
 
 def _check_single(way: Ints, clicked: Bools, expected: Floats) -> None:

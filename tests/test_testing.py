@@ -517,7 +517,7 @@ def the_same_for_all(preferences: Preferences) -> Preferences:
 def test_a_sampler_that_is_right_in_the_mean_only_is_found(
     sentence: str, taken_as: Callable[[Preferences], Preferences]
 ) -> None:
-    """Answers by -utility are as many where utilities are symmetric around a chance of a half; nobody is like the mean."""
+    """Where utilities are symmetric around a chance of a half, as many answer by -utility; nobody is like the mean."""
     crowd, luck = a_crowd((WAYS.index("position"),))
     config = replace(CONFIG, base=0.0)
     closed = partial(chances, config=config)

@@ -2,30 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from scipy.stats import poisson
 
 from simlab import world_laws
 from simlab.errors import ConfigError
 from simlab.lab.oracle import GOALS, Oracle, Value
-from simlab.schema import Slates
-from simlab.settings import from_dict
-from simlab.streams import stream
+from simlab.schema import Floats, Slates
+from simlab.settings import from_dict, merged
+from simlab.streams import stream, uniforms
 from simlab.testing import EVERYTHING, check_dynamics, check_growth, check_value, check_world, check_zero
+from simlab.world import birth, truth, users
+from simlab.world import response as answers
 from simlab.world.assortment import fashions, prices, stock
 from simlab.world.birth import make_world
 from simlab.world.calibrate import CalibrationConfig, calibrate
-from simlab.world.config import WorldConfig
+from simlab.world.config import ResponseConfig, WorldConfig
 from simlab.world.dynamics import PARTS, Part, happened
 from simlab.world.loyalty import loyalty
 from simlab.world.memory import bore, recover, want
 from simlab.world.organic import organic_choices
 from simlab.world.presets import CALIBRATED, PRESETS, preset
+from simlab.world.response import first_look
 from simlab.world.snapshot import from_bytes, to_bytes
 from simlab.world.tastes import drift, influence, shift
-from simlab.world.truth import Happened, State, World
+from simlab.world.truth import Happened, State, World, preferences, season
 from simlab.world_laws import day_of, live
 
 Change = dict[str, Any]
@@ -153,8 +157,12 @@ BROKEN_PARTS: dict[str, Part] = {
     "asked again, a part does the same: broken in taste": counting(),
     "in which order shoppers are served changes nothing": last_served,
     "nobody else's state changes: broken in satisfaction": word_of_mouth,
-    "the order of shoppers changes nothing": by_taste(lambda world, state, past: np.arange(len(state.taste))[:, None]),
+    "the order of shoppers changes nothing": by_taste(lambda world, state, past: (np.diff(world.rows) < 0).sum()),
     "who else is there: broken in taste": by_taste(lambda world, state, past: len(state.taste)),
+    "nobody's state depends on who else is there: broken in home": lambda world, state, past: replace(
+        state, home=state.home + 0.01 * (state.taste.mean(axis=0) - state.taste)
+    ),
+    "a part returns a State: found NoneType": lambda world, state, past: cast(State, None),
     "who else is there: broken in price": lambda world, state, past: replace(
         state, price=state.price + state.present.sum()
     ),
@@ -167,6 +175,16 @@ def test_a_broken_part_is_found(sentence: str, lived: World) -> None:
     """Each fails the law that it breaks, which is named."""
     with pytest.raises(AssertionError, match=sentence):
         tried(BROKEN_PARTS[sentence], from_bytes(to_bytes(lived)))  # a copy, for the meddler
+
+
+def test_a_part_is_tried_on_a_day_of_everything_unless_told_otherwise() -> None:
+    """With nothing but the part: simlab's own keep the laws, a crowd that moves together does not."""
+    for move in PARTS:
+        check_dynamics(move)
+    with pytest.raises(AssertionError, match="nobody's state depends on who else is there: broken in taste"):
+        check_dynamics(by_taste(lambda world, state, past: 0.01 * (state.taste.mean(axis=0) - state.taste)))
+    with pytest.raises(AssertionError, match="nobody else's state changes: broken in satisfaction"):
+        check_dynamics(word_of_mouth)
 
 
 def with_a_diary() -> Part:
@@ -217,9 +235,8 @@ def test_a_world_that_knows_its_end_or_its_size_is_found(monkeypatch: pytest.Mon
     """Tastes that follow the number of items ever launched, or of shoppers, or quality around the mean of all."""
     with pytest.raises(AssertionError, match="a longer simulation begins with the shorter: broken after 1 days in"):
         check_growth(EVERYTHING, 2, (*PARTS, by_taste(lambda world, state, past: 0.01 * len(world.catalogue))))
-    config = replace(EVERYTHING, loyalty=replace(EVERYTHING.loyalty, newcomers_per_week=0))
     with pytest.raises(AssertionError, match="more shoppers change nothing for the others: broken after 1 days in"):
-        check_growth(config, 2, (*PARTS, by_taste(lambda world, state, past: 0.01 * (len(state.taste) > 200))))
+        check_growth(EVERYTHING, 2, (*PARTS, by_taste(lambda world, state, past: 0.01 * (world.config.n_users > 150))))
 
     def centred(config: WorldConfig, horizon: int) -> World:
         world = make_world(config, horizon)
@@ -229,6 +246,14 @@ def test_a_world_that_knows_its_end_or_its_size_is_found(monkeypatch: pytest.Mon
     monkeypatch.setattr(world_laws, "make_world", centred)
     with pytest.raises(AssertionError, match="more items leave the first ones as they were: broken in quality"):
         check_growth(EVERYTHING, 2)
+
+
+def test_newcomers_whose_luck_hangs_on_the_number_of_shoppers_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were their rows to follow those of the first, each would be another person in a larger world."""
+    monkeypatch.setattr(users, "luck_rows", lambda config, n: np.arange(n))
+    monkeypatch.setattr(birth, "luck_rows", lambda config, n: np.arange(n))
+    with pytest.raises(AssertionError, match="more shoppers change nothing for the others"):
+        check_growth(EVERYTHING, 12)
 
 
 def change(**settings: Any) -> Change:
@@ -329,6 +354,88 @@ def test_a_zero_that_is_none_is_found(sentence: str, zero: Change, idle: Change,
     """A behaviour nobody sees, another's part, settings that still have something to say."""
     with pytest.raises(AssertionError, match=sentence):
         check_zero(EVERYTHING, zero, idle=idle, without=without)
+
+
+STILL = from_dict(WorldConfig, merged(asdict(EVERYTHING), {
+    **dict.fromkeys(("quality_sd", "tail", "fuss", "budget", "complements", "price_sensitivity"), 0),
+    **change(**dict.fromkeys(("season", "fashion", "boredom", "item_boredom", "stock", "lifetime_days"), 0)),
+    **rhythm(weekly=0, yearly=0, campaign_lift=0, next_page=0),
+    "loyalty": {"pull": 0, "churn": 0},
+    **response(
+        impatience=0, another_unit=0, return_share=0, cascade_share=0, dependent_share=0, logit_share=0, base=-1,
+    ),
+}))  # fmt: skip
+"""EVERYTHING with what is added to taste, attention and visits at 0."""
+
+
+def check_still(settings: Change) -> None:
+    """A world of STILL and `settings`, after five days, against a few lines of NumPy that know of no behaviour."""
+    (world,), tales = live([make_world(from_dict(WorldConfig, merged(asdict(STILL), settings)), 12)], 5)
+    state, config, (slates, outcomes) = world.state, world.config, day_of(world)
+    user_id, item_id = slates.requests.user_id, slates.item_id
+    wanted = np.einsum("rd,rnd->rn", state.taste[user_id], world.items.vector[item_id]) + world.items.quality[item_id]
+    faced = preferences(world, state, slates)
+    np.testing.assert_allclose(faced.utility, wanted, rtol=0, atol=1e-12, err_msg="utility")
+    assert config.quality_sd or not world.items.quality.any(), "quality"
+
+    looked = world.people.patience[user_id][:, None] ** np.arange(4)
+    clicked = looked / (1 + np.exp(-config.response.base - wanted))
+    found = world.response.chances(faced)
+    assert slates.latency_ms.min() >= 300, "nobody waits"
+    np.testing.assert_allclose(found.examined, looked, rtol=0, atol=1e-12, err_msg="looks")
+    np.testing.assert_allclose(found.clicked, clicked, rtol=0, atol=1e-12, err_msg="clicks")
+    assert not found.returned.any(), "returns"
+    assert outcomes.clicks.units.max() == 1, "units"
+
+    assert not any(tale["page"].any() for tale in tales), "pages"
+    assert state.present.all(), "churn"
+    here = world.shoppers.arrival_day <= state.day
+    luck = uniforms(config.seed, "visits", config.luck, state.day, rows=world.rows, n=1)[:, 0]
+    count = np.where(here, np.minimum(poisson.ppf(luck, world.people.activity), 5), 0)
+    assert (np.bincount(user_id, minlength=len(count)) == count).all(), "visits"
+    assert not state.fashion.any(), "fashion"
+
+
+@pytest.mark.parametrize("settings", [{}, {"quality_sd": 0.5, "tail": 0.1}])
+def test_a_world_without_behaviours_is_taste_patience_and_activity(settings: Change) -> None:
+    """Utility is taste . vector + quality, P(look) patience ** p, visits Poisson with mean activity; to 1e-12."""
+    check_still(settings)
+
+
+@pytest.mark.parametrize(
+    ("what", "settings"),
+    [
+        *(("utility", {name: 0.3}) for name in ("fuss", "budget", "complements", "price_sensitivity")),
+        *(("utility", change(**{name: 0.1})) for name in ("season", "fashion", "boredom", "item_boredom")),
+        ("looks", response(impatience=0.01)),
+        *(("looks", response(**{f"{way}_share": 0.2})) for way in ("cascade", "dependent", "logit")),
+        ("units", response(another_unit=0.5)),
+        ("returns", response(return_share=0.1)),
+        *(("visits", settings) for settings in (rhythm(weekly=2), rhythm(yearly=0.9), {"loyalty": {"pull": 2.0}})),
+        ("pages", rhythm(next_page=0.1)),
+        ("churn", {"loyalty": {"churn": 0.1}}),
+    ],
+)
+def test_each_behaviour_that_is_there_is_seen_in_the_reference(what: str, settings: Change) -> None:
+    """A little of any one of them breaks the line that it should break."""
+    with pytest.raises(AssertionError, match=what):
+        check_still(settings)
+
+
+def test_a_behaviour_that_comes_back_at_zero_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seasons that add 2 and a wait that halves looks, exactly where their rates are 0; check_zero finds neither."""
+
+    def two(world: World, day: int) -> Floats:
+        return season(world, day) if world.config.change.season > 0 else np.full(len(world.items.season_peak), 2.0)
+
+    def half(latency_ms: Floats, config: ResponseConfig) -> Floats:
+        return first_look(latency_ms, config) * (0.5 if config.impatience == 0 else 1.0)
+
+    for module, name, fault, what in ((truth, "season", two, "utility"), (answers, "first_look", half, "looks")):
+        with monkeypatch.context() as broken:
+            broken.setattr(module, name, fault)
+            with pytest.raises(AssertionError, match=what):
+                check_still({})
 
 
 @pytest.mark.parametrize("name", ["clicks", "purchases", "revenue", "refunds", "margin"])

@@ -9,7 +9,7 @@ from simlab.world.catalogue import make_items
 from simlab.world.config import WorldConfig
 from simlab.world.memory import SEEN
 from simlab.world.truth import ItemTruth, State, World
-from simlab.world.users import make_people
+from simlab.world.users import luck_rows, make_people
 
 
 def make_world(config: WorldConfig, horizon: int) -> World:
@@ -19,7 +19,7 @@ def make_world(config: WorldConfig, horizon: int) -> World:
     state = first_state(config, catalogue, items, taste=taste, home=home)
     return World(
         config=config, catalogue=catalogue, shoppers=shoppers, items=items, people=people, state=state,
-        rows=np.arange(len(shoppers)),
+        rows=luck_rows(config, len(shoppers)),
     )  # fmt: skip
 
 

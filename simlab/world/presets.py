@@ -32,8 +32,8 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "shop": Preset(
-        lesson="Learning (LightFM) beats counting (popularity) beats chance, and a model trained again is worth more by "
-        "day 60.",
+        lesson="Learning (LightFM) beats counting (popularity) beats chance, and a model trained again is worth more "
+        "by day 60.",
         teaches="Goods for families. Tastes are partly shared by kind of household and drift slowly, items are "
         "launched every week, and the old shop showed noisy popularity: a factor model has much to learn, and must "
         "learn again.",

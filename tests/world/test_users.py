@@ -16,7 +16,18 @@ from simlab.world.config import RhythmConfig
 from simlab.world.presets import preset
 from simlab.world.response import WAYS
 from simlab.world.truth import World
-from simlab.world.users import DAY_SECONDS, HOURS, MAX_PAGES, MAX_VISITS, WEEK, clock, next_page, rhythm, visits
+from simlab.world.users import (
+    DAY_SECONDS,
+    HOURS,
+    MAX_PAGES,
+    MAX_VISITS,
+    NEWCOMERS,
+    WEEK,
+    clock,
+    next_page,
+    rhythm,
+    visits,
+)
 
 
 def crowd(**settings: Any) -> World:
@@ -118,6 +129,29 @@ def test_newcomers_arrive_every_week() -> None:
     alone = make_world(preset("shop", n_users=100), 30)
     assert (world.state.taste[:100] == alone.state.taste).all()
     assert [len(world.shoppers.arrived_by(day)) for day in (-90, 6, 7, 29)] == [100, 100, 130, 220]
+
+
+def test_newcomers_are_the_same_people_however_many_were_there_before() -> None:
+    """Who they are, what they like and when they come hang on their number among the newcomers alone."""
+    small, large = (make_world(preset("cold-start", n_users=n), 30) for n in (100, 101))
+    assert len(large.rows) - len(small.rows) == 1
+    assert (large.rows[101:] == small.rows[100:]).all()
+    assert small.rows[99:102].tolist() == [99, NEWCOMERS, NEWCOMERS + 1]
+    assert (large.state.taste[101:] == small.state.taste[100:]).all()
+    for name in ("activity", "price_sensitivity", "patience", "way", "log_budget"):
+        assert (getattr(large.people, name)[101:] == getattr(small.people, name)[100:]).all()
+    assert (large.shoppers.segment.codes[101:] == small.shoppers.segment.codes[100:]).all()
+    few, many = visits(small, 29, 10), visits(large, 29, 10)
+    later = few.user_id >= 100
+    assert later.sum() > 200
+    assert (few.user_id[later] + 1 == many.user_id[many.user_id > 100]).all()
+    assert (few.second[later] == many.second[many.user_id > 100]).all()
+
+
+def test_many_visits_are_cut() -> None:
+    """At visits_per_day = 3 shoppers, of gamma shape 1.2, come 2.37 times a day: the mean of min(N, 5)."""
+    activity = make_world(preset("shop", n_users=20_000, n_items=5, visits_per_day=3.0), 1).people.activity
+    assert expected_visits(activity) / 20_000 == pytest.approx(2.37, abs=0.03)
 
 
 def page(asked: Requests, item_id: int) -> Slates:
