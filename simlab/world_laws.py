@@ -48,7 +48,7 @@ EVERYTHING = WorldConfig(
 Tale = dict[str, npt.NDArray[Any]]
 """All that was shown, done and true on a day; rows of slates and of shoppers in the order of their rows of luck."""
 
-_OF_GOODS = ("fashion", "price", "price_index", "stock")
+_OF_GOODS = ("fashion", "price", "price_index", "stock", "due")
 _OF_CLICKS = {"dwell": np.nan, "units": 0, "purchase_day": NEVER, "rating": 0, "rating_day": NEVER, "return_day": NEVER}
 
 

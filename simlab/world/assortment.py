@@ -47,7 +47,7 @@ def stock(world: World, state: State, happened: Happened, /) -> State:
     if change.stock == 0:
         return state
     due = state.due + happened.sold
-    left = np.maximum(state.stock - due[0], 0)  # more may be paid than is there: it is delivered late
+    left = np.maximum(state.stock - due[:, 0], 0)  # more may be paid than is there: it is delivered late
     if state.day % change.delivery_days == 0:
         left = np.full(len(left), float(change.stock))
-    return replace(state, stock=left, due=np.concatenate([due[1:], np.zeros((1, len(left)))]))
+    return replace(state, stock=left, due=np.column_stack([due[:, 1:], np.zeros(len(left))]))

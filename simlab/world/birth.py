@@ -41,7 +41,7 @@ def first_state(config: WorldConfig, catalogue: Catalogue, items: ItemTruth, *, 
         price=catalogue.price,
         price_index=items.price_index,
         stock=np.full(len(catalogue), float(change.stock) if change.stock > 0 else np.inf),
-        due=np.zeros((config.response.max_delay + 1 if change.stock > 0 else 0, len(catalogue))),
+        due=np.zeros((len(catalogue), config.response.max_delay + 1 if change.stock > 0 else 0)),
     )
 
 

@@ -37,8 +37,8 @@ def happened(world: World, slates: Slates, outcomes: Outcomes) -> Happened:
     clicks = outcomes.clicks
     paid = clicks.purchase_day - slates.requests.day
     sold = np.zeros_like(world.state.due)
-    made = np.flatnonzero(clicks.units) if len(sold) else np.empty(0, dtype=np.int64)
-    np.add.at(sold, (paid[made], slates.item_id.ravel()[clicks.place[made]]), clicks.units[made])
+    made = np.flatnonzero(clicks.units) if sold.shape[1] else np.empty(0, dtype=np.int64)
+    np.add.at(sold, (slates.item_id.ravel()[clicks.place[made]], paid[made]), clicks.units[made])
     return Happened(
         user_id=slates.requests.user_id[order],
         item_id=slates.item_id[order],

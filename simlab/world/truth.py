@@ -90,7 +90,7 @@ class State:
     stock: Floats
     """Units left, infinite where there is no limit; shape (n_items,)."""
     due: Floats
-    """Units that will be paid today, tomorrow and so on, of clicks on days before; shape (max_delay + 1, n_items)."""
+    """Units that will be paid today, tomorrow and so on, of clicks on days before; shape (n_items, max_delay + 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class World:
     people: PeopleTruth
     state: State
     rows: Ints
-    """Each shopper's row in the tables of luck: 0 .. n_users - 1 in a whole world, fewer in a part of one."""
+    """Each shopper's row in the tables of luck (simlab.world.users.luck_rows); fewer in a part of a world."""
 
     def __post_init__(self) -> None:
         n_items, n_users = len(self.catalogue), len(self.shoppers)

@@ -206,7 +206,7 @@ def sold(world: World, later: int = 0, **units: int) -> Happened:
     """So many units of item i are bought, to be paid some days later."""
     table = np.zeros_like(world.state.due)
     for name, n in units.items():
-        table[later, int(name[1:])] = n
+        table[int(name[1:]), later] = n
     return replace(nothing(world), sold=table)
 
 
@@ -251,7 +251,7 @@ def test_units_count_against_stock_and_empty_slates_leave_no_trace() -> None:
     assert past.user_id.tolist() == [0, 2]
     assert past.item_id.tolist() == [[4, 5], [3, 4]]
     assert past.clicked.tolist() == [[True, False], [True, True]]
-    assert past.sold[:3, [3, 4, 5]].tolist() == [[2, 1, 0], [0, 0, 0], [0, 3, 0]]
+    assert past.sold[[3, 4, 5], :3].tolist() == [[2, 0, 0], [1, 0, 3], [0, 0, 0]]
 
 
 def test_items_live_as_long_as_stated() -> None:

@@ -54,6 +54,7 @@ def test_every_number_of_the_state_is_in_the_file() -> None:
         "satisfaction": state.satisfaction + 1, "boredom": state.boredom + 1, "seen_item": state.seen_item + 1,
         "seen_level": state.seen_level + 1, "wanted": state.wanted + 1, "fashion": state.fashion + 1,
         "price": state.price + 1, "price_index": state.price_index + 1, "stock": state.stock + 1,
+        "due": state.due + 1,
     }  # fmt: skip
     assert others.keys() == vars(state).keys()
     for name, value in others.items():
