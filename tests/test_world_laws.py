@@ -269,7 +269,7 @@ def rhythm(**settings: Any) -> Change:
 
 
 BUYING: Change = {
-    "purchase_base": 2.0, "purchase_scale": 1.0, "another_unit": 0.7, "same_day": 0.1, "max_delay": 3,
+    "purchase_base": 2.0, "purchase_scale": 1.0, "another_unit": 0.7, "same_day": 0.1,
     "rating_share": 1.0, "return_share": 1.0,
 }  # fmt: skip
 RATING: Change = {"rating_scale": 1.0, "rating_cuts": (0, 1, 2, 3), "rating_same_day": 0.1, "rating_max_delay": 2}

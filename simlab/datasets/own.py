@@ -5,7 +5,7 @@
 
 CSV may be separated by , ; tab or |, packed by gzip, in UTF-8 or UTF-16; the first line names the columns. Users and
 items are any words. Times are seconds since 1970 (also milli-, micro- or nanoseconds, told by their size), or written
-like 2020-01-31 12:00 (UTC unless it says otherwise). A comma in a number is a decimal point.
+like 20200131 or 2020-01-31 12:00 (UTC unless it says otherwise). A comma in a number is a decimal point.
 
 Ratings become whole stars. Their scale is the narrowest of `SCALES` outside of which at most 5 % of them lie, and
 
@@ -39,6 +39,9 @@ SCALES = ((0, 1), (0.5, 5), (0, 5), (1, 10), (0, 10), (0, 100))
 """Least and most of a rating, narrowest scale first."""
 
 LAST_POSITION = 256
+
+_LEAST_TIME = 1e8
+"""Seconds since 1970, in March 1973; less is more often the number of a day or a year than a time."""
 
 _FLAGS = {
     **dict.fromkeys(("1", "1.0", "true", "t", "yes", "y"), 1.0),
@@ -120,22 +123,29 @@ def _positions(texts: Sequence[str], known: dict[str, int]) -> Floats:
 def _times(texts: Sequence[str], known: dict[str, int]) -> Floats:
     """Whole seconds since 1970."""
     values = _numbers(texts, known)
+    short = np.flatnonzero(values < _LEAST_TIME)
+    if len(short):
+        whole = np.where(values[short] % 1 == 0, values[short], 0).astype(np.int64).astype(str)
+        values[short] = _seconds(pd.to_datetime(pd.Series(whole), format="%Y%m%d", utc=True, errors="coerce"))
     for least, unit in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)):
         values = np.where(values >= least, values / unit, values)
     written = np.flatnonzero(np.isnan(values))
     if len(written):
         dates = pd.Series([texts[k].strip() for k in written.tolist()])
         dates = dates.where(dates.str[:1].str.isdigit())  # pandas takes "now" for a time
-        found = pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
-        values[written] = (found - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+        values[written] = _seconds(pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce"))
     return np.where((values >= 0) & (values < LATEST), np.floor(values), np.nan)
+
+
+def _seconds(dates: pd.Series) -> Floats:
+    return np.asarray((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=np.float64)
 
 
 _KINDS = {
     "user": _Kind(_words, "is no name of a user"),
     "item": _Kind(_words, "is no name of an item"),
     "rating": _Kind(_numbers, "is not a number"),
-    "time": _Kind(_times, "is not a time from 1970 to 2038"),
+    "time": _Kind(_times, "is not a time from 1970 to 2038, in seconds since 1970 or like 20200131"),
     "position": _Kind(_positions, f"is not a whole number from 0 to {LAST_POSITION}"),
     "clicked": _Kind(_flags, "is neither 0 nor 1"),
     "purchased": _Kind(_flags, "is neither 0 nor 1"),
@@ -286,10 +296,13 @@ def read_impressions(path: Path | str, columns: Mapping[str, str]) -> OwnImpress
     """Somebody's own impressions; `columns` says what the file calls our user, item, clicked and, if it has them,
     position and purchased (further names of ours are let be).
 
-    Raises as `read_own`; what is left out stands in `OwnImpressions.reading`.
+    A purchase without a click is a broken row. Raises as `read_own`; what is left out stands in `OwnImpressions.reading`.
     """
     path = Path(path)
     table = _read(path, columns, ("user", "item", "clicked"), ("position", "purchased"))
+    if "purchased" in table.columns:
+        unclicked = (table.columns["purchased"] == 1) & (table.columns["clicked"] == 0)
+        table.leave_out(unclicked, lambda _: "purchased is 1 where clicked is 0")
     reading = table.reading()
     user_id, user_key = table.ids("user")
     item_id, item_key = table.ids("item")

@@ -54,7 +54,7 @@ class Reading:
     """Least and most that a rating could be in the file; None where it has no ratings."""
 
     def __str__(self) -> str:
-        told = "" if self.scale is None else f", ratings taken as on a scale of {self.scale[0]:g} to {self.scale[1]:g}"
+        told = "" if self.scale is None else f", ratings taken as on a scale up to {self.scale[1]:g}"
         lines = [f"{self.file}: {self.rows} rows, {self.broken} of them broken and left out{told}"]
         lines += [f"  line {line}: {wrong}" for line, wrong in self.first]
         more = self.broken - len(self.first)

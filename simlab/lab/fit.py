@@ -6,7 +6,8 @@
 Every part is put to the test: what it adds to the log probability of data that were held out (simlab.lab.goodness).
 What the data do not tell is not in the world, or stands in CalibrationConfig.
 
-Why a part that does not help stays in: the table says so, and the one who reads it decides.
+Why a part that does not help stays in: the table says so, and the one who reads it decides. Its strength is that under
+which other held-out data are likeliest, and 0 where that is none.
 """
 
 from collections.abc import Mapping
@@ -35,6 +36,15 @@ from simlab.world.truth import World, utility
 HELD_OUT = 0.15
 """Share of choices and impressions that the fit is tested on; the world itself is fitted to all."""
 
+FEWEST = 20
+"""Ratings or impressions that a fit needs."""
+
+FAINT = 0.05
+"""Standard deviation of utility from tastes, below which they are as good as absent: odds change by 5 %."""
+
+READ = """How to read the tables: a part helps where it raises the log probability of what was held out by more than 2
+standard errors. One that does not ("no") is still in the world, unless its strength is fitted as 0."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
@@ -57,9 +67,8 @@ class Fitted:
         size = f"{world.config.name}: {len(world.shoppers)} shoppers, {len(world.catalogue)} items"
         found = [f"{name}: {value}, from {value.n}" for name, value in self.estimates.items()]
         head = ["fitted, with 95 % intervals:"] if found else []
-        return "\n\n".join(
-            ["\n".join([size, *self.notes, *head, *(f"  {line}" for line in found)]), *map(str, self.fits)]
-        )
+        lines = [size, *self.notes, _of_tastes(world), *head, *(f"  {line}" for line in found)]
+        return "\n\n".join(["\n".join(lines), *map(str, self.fits), READ])
 
 
 def fit_world(
@@ -97,23 +106,37 @@ def fit_file(path: Path | str, columns: Mapping[str, str], out: Path | str, seed
     return "\n\n".join([*told, str(fitted), f"the world is in {out}"])
 
 
+def _of_tastes(world: World) -> str:
+    scale = world.config.taste_scale
+    if scale < FAINT:
+        return "tastes are absent in this world: there is little for a model to learn"
+    return f"tastes: they give utility a standard deviation of {scale:.2f}"
+
+
 def _hidden(seed: int, name: str, n: int, share: float) -> Bools:
-    return np.asarray(stream(seed, name).random(n) < share)
+    """A random share of `n` rows, at least one."""
+    luck = stream(seed, name).random(n)
+    return np.asarray((luck < share) | (luck == luck.min(initial=1)))
 
 
-def _dims(config: CalibrationConfig, n_users: int, n_items: int) -> CalibrationConfig:
+def _dims(config: CalibrationConfig, rows: int, n_users: int, n_items: int) -> CalibrationConfig:
     """The settings, with no more dimensions than so many users and items allow."""
+    for name, n in (("users", n_users), ("items", n_items)):
+        require(name, n, n >= 2, "a fit needs at least 2 users and 2 items")
+    require("rows", rows, rows >= FEWEST, f"a fit needs at least {FEWEST} ratings or impressions")
     return replace(config, n_dims=min(config.n_dims, n_users - 1, n_items - 1))
 
 
 def _from_choices(choices: Observed, config: CalibrationConfig) -> Fitted:
-    config = _dims(config, len(choices.shoppers), len(choices.catalogue))
+    config = _dims(config, len(choices.user_id), len(choices.shoppers), len(choices.catalogue))
     world = calibrate(choices, config=config)
     held = _hidden(config.seed, "held out", len(choices.user_id), HELD_OUT)
     rest = replace(choices, **{name: getattr(choices, name)[~held] for name in ("user_id", "item_id", "rating")})
     inner = _hidden(config.seed, "hidden choices", len(rest.user_id), config.hidden_share)
     scores = foretold(choices, held, config.n_dims, scale_of_taste(rest, inner, config.n_dims))
-    return Fitted(world=world, estimates={}, fits=(goodness("choices", choices.user_id[held], scores),))
+    fit = goodness("choices", choices.user_id[held], scores)
+    note = "tastes come from who rated what; stars only set how ratings are given"
+    return Fitted(world=world, estimates={}, fits=(fit,), notes=(note,))
 
 
 def _shown(told: OwnImpressions, rows: Bools | None = None) -> tuple[Shown, Estimate | None]:
@@ -172,7 +195,7 @@ def _with_funnel(world: World, told: OwnImpressions, base: float, felt: Floats, 
 def _from_clicks(told: OwnImpressions, config: CalibrationConfig) -> Fitted:
     require("clicks", int(told.clicked.sum()), bool(told.clicked.any()), "give impressions of which some were clicked")
     public = _public(told, config.seed)
-    config = _dims(config, len(public.shoppers), len(public.catalogue))
+    config = _dims(config, len(told), len(public.shoppers), len(public.catalogue))
     shown, patience = _shown(told)
     model = _clicks(shown, public, config)
     found, felt = _estimates(told, patience), model.utility(shown)
@@ -269,7 +292,11 @@ def _with_clicks(fitted: Fitted, ratings: Ratings, told: OwnImpressions) -> Fitt
         world=_with_funnel(world, told, _base(shown, felt), felt, found),
         estimates=found,
         fits=(*fitted.fits, goodness("impressions", told.user_id[held], scores)),
-        notes=(f"{len(told)} of {n} impressions are of users and items that have ratings", *_notes(told, patience)),
+        notes=(
+            *fitted.notes,
+            f"{len(told)} of {n} impressions are of users and items that have ratings",
+            *_notes(told, patience),
+        ),
     )
 
 

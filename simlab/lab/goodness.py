@@ -48,7 +48,8 @@ class Fit:
 
     def __str__(self) -> str:
         written = self.table.round(5).to_string(na_rep="")
-        return f"log probability of {self.n} held-out {self.rows}, mean; each line takes in one part more\n{written}"
+        head = f"log probability of {self.n} held-out {self.rows}, mean: nearer 0 is better; each line adds a part"
+        return f"{head}\n{written}"
 
 
 def goodness(rows: str, user_id: Ints, scores: Mapping[str, Floats]) -> Fit:

@@ -22,14 +22,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit, ndtr
+from scipy.special import expit, ndtr, ndtri
 
 from simlab.schema import Floats, Ints
 from simlab.settings import check_types, require
 from simlab.streams import stream, uniforms
 from simlab.world.birth import first_state
 from simlab.world.config import ResponseConfig, WorldConfig
-from simlab.world.factors import choices_of, factors, scale_of_taste
+from simlab.world.factors import choices_of, factors, scale_of_taste, spread
 from simlab.world.organic import Observed, expected_utilities, fit_margins, start_model
 from simlab.world.truth import ItemTruth, PeopleTruth, World
 
@@ -38,6 +38,9 @@ MOST_PAIRS = 200_000_000
 
 SILENT = ResponseConfig(dwell_seconds=0.0, another_unit=0.0, rating_share=0.0, return_share=0.0)
 """What neither choices nor impressions tell is not in the world."""
+
+_BUDGET = 1.4
+"""Median budget over median price, as in made worlds: 30 euros over 21."""
 
 _DIGITS = 6
 """The stored truth is rounded, so that it does not hang on the last digits of a processor's products."""
@@ -105,8 +108,9 @@ def purchase_base(utility: Floats, weight: Floats, share: float) -> float:
     return round(float(brentq(lambda base: weight @ expit(base + scale * utility) - share, -99, 99)), _DIGITS)
 
 
-def _people(taste: Floats, activity: Ints, config: CalibrationConfig) -> PeopleTruth:
+def _people(taste: Floats, activity: Ints, price: Floats, config: CalibrationConfig) -> PeopleTruth:
     n_users = len(activity)
+    budget = uniforms(config.seed, "budgets", rows=np.arange(n_users), n=1)[:, 0]
     luck = uniforms(config.seed, "people", rows=np.arange(n_users), n=1)[:, 0]
     return PeopleTruth(
         spread=np.round(np.sqrt(1 - config.settled**2) * taste.std(axis=0), _DIGITS),
@@ -114,7 +118,7 @@ def _people(taste: Floats, activity: Ints, config: CalibrationConfig) -> PeopleT
         price_sensitivity=np.zeros(n_users),
         patience=0.75 + 0.2 * luck,
         way=np.zeros(n_users, dtype=np.int64),
-        log_budget=np.full(n_users, np.inf),
+        log_budget=np.log(_BUDGET * np.median(price)) + 0.7 * ndtri(np.maximum(budget, 1e-300)),
     )
 
 
@@ -122,9 +126,11 @@ def calibrate(observed: Observed, *, config: CalibrationConfig) -> World:
     """The world whose shoppers, left alone, would choose and rate as those of `observed` did.
 
     It stands on day 0 with the tastes that were fitted, for the real choices are its history. Raises `ConfigError`
-    where there are not more users and items than `n_dims`.
+    where there are not more users and items than `n_dims`, or everybody chose everything.
     """
     n_users, n_items = len(observed.shoppers), len(observed.catalogue)
+    for name, n in (("users", n_users), ("items", n_items)):
+        require(name, n, n >= 2, "a fit needs at least 2 users and 2 items")
     require(
         "n_dims",
         config.n_dims,
@@ -132,28 +138,35 @@ def calibrate(observed: Observed, *, config: CalibrationConfig) -> World:
         f"give less than the {n_users} users and {n_items} items, or take more of them",
     )
     pairs = n_users * n_items
+    told = len(observed.user_id)
+    require("choices", told, told < pairs, "every user chose every item, which tells nothing: give what was liked only")
     require(
         "users x items", pairs, pairs <= MOST_PAIRS, f"take a sample of users: at most {MOST_PAIRS} pairs are fitted"
     )
     everything = np.ones(len(observed.user_id), dtype=np.bool_)
     x, y = factors(choices_of(observed, everything), observed.catalogue, observed.shoppers, config.n_dims)
     hidden = stream(config.seed, "hidden choices").random(len(everything)) < config.hidden_share
-    taste = np.round(scale_of_taste(observed, hidden, config.n_dims) * x, _DIGITS)
-    vector = np.round(y, _DIGITS)
-    fit = start_model(taste, vector, observed.activity, observed.popularity)
-    fit_margins(fit, observed.activity, observed.popularity, rounds=50)
+    taste = np.round(x, _DIGITS)
+    vector = np.round(scale_of_taste(observed, hidden, config.n_dims) * y, _DIGITS)
+    margins = observed.activity, observed.popularity
+    fit = fit_margins(start_model(taste, vector, *margins), *margins)
     utility, mass = expected_utilities(fit)
-    fit.quality = np.round(fit.quality - utility @ mass, _DIGITS)
-    chosen = np.einsum("rd,rd->r", taste[observed.user_id], vector[observed.item_id]) + fit.quality[observed.item_id]
+    quality = np.round(fit.quality - utility @ mass, _DIGITS)
+    chosen = np.einsum("rd,rd->r", taste[observed.user_id], vector[observed.item_id]) + quality[observed.item_id]
     response = _response(observed, config, chosen, (utility - utility @ mass, mass))
-    return world_of(observed, config, (taste, vector, fit.quality), response)
+    return world_of(observed, config, (taste, vector, quality), response)
 
 
 def world_of(
     observed: Observed, config: CalibrationConfig, fitted: tuple[Floats, Floats, Floats], response: ResponseConfig
 ) -> World:
-    """The world of what was fitted: tastes, vectors and qualities; what choices do not tell is not in it."""
+    """The world of what was fitted: tastes, vectors and qualities.
+
+    What choices do not tell has no strength, but seasons, companions and budgets are drawn as in made worlds, so that
+    whoever gives them strength finds them there. Budgets are as far above prices as there.
+    """
     taste, vector, quality = fitted
+    pairing = stream(config.seed, "companions")
     n_users, n_items, n_categories = len(taste), len(vector), len(observed.catalogue.category.names)
     settings = WorldConfig(
         name=observed.name,
@@ -161,6 +174,7 @@ def world_of(
         n_users=n_users,
         n_items=n_items,
         n_dims=config.n_dims,
+        taste_scale=round(spread(taste, vector), _DIGITS),
         history_days=1,
         new_items_per_week=0,
         price_sensitivity=0.0,
@@ -173,8 +187,8 @@ def world_of(
         odd=np.zeros((n_items, 0)),
         quality=quality,
         price_index=np.zeros(n_items),
-        season_peak=np.zeros(n_categories),
-        companion=np.arange(n_categories),
+        season_peak=stream(config.seed, "seasons").random(n_categories),
+        companion=np.roll(np.arange(n_categories), 1 + int(pairing.integers(max(n_categories - 1, 1)))),
     )
     centre = np.round(taste.mean(axis=0), _DIGITS)
     home = np.round(centre + config.settled * (taste - centre), _DIGITS)
@@ -184,7 +198,7 @@ def world_of(
         catalogue=observed.catalogue,
         shoppers=observed.shoppers,
         items=items,
-        people=_people(taste, observed.activity, config),
+        people=_people(taste, observed.activity, observed.catalogue.price, config),
         state=replace(first, day=0),
         rows=np.arange(n_users),
     )

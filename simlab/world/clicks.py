@@ -116,10 +116,10 @@ def fit_clicks(shown: Shown, hidden: Bools, catalogue: Catalogue, shoppers: Shop
         x, y = _tastes(seen, catalogue, shoppers, dims)
 
         def score(scale: float, x: Floats = x, y: Floats = y) -> float:
-            return float(with_tastes(seen, scale * x, y, _FEW).scores(rest).sum())
+            return float(with_tastes(seen, x, scale * y, _FEW).scores(rest).sum())
 
         found, height = best_scale(score)
         if height > best:
             best, n_dims, scale = height, dims, found
     x, y = _tastes(shown, catalogue, shoppers, n_dims)
-    return with_tastes(shown, np.round(scale * x, _DIGITS), np.round(y, _DIGITS))
+    return with_tastes(shown, np.round(x, _DIGITS), np.round(scale * y, _DIGITS))

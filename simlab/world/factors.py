@@ -8,6 +8,7 @@ told by choices that they were not made from.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import bmat, csr_matrix, hstack
@@ -21,6 +22,9 @@ _TEMPER = 0.3
 
 _FEATURES = 0.4
 """Weight of what is public beside one choice. Both are near where hidden choices of MovieLens 100K are likeliest."""
+
+_NOTHING = 1e-6
+"""Dimensions shorter than this share of the longest are rounding errors, and left empty."""
 
 _STEP = 0.2
 
@@ -46,18 +50,27 @@ def _features(*labels: Labels) -> csr_matrix:
 def factors(made: csr_matrix, catalogue: Catalogue, shoppers: Shoppers, n_dims: int) -> tuple[Floats, Floats]:
     """x (n_users, n_dims) and y (n_items, n_dims) such that x . y has standard deviation 1 over all pairs.
 
+    As in made worlds each dimension of x has mean square 1, and y tells how much it counts.
     `made` (n_users, n_items) says how much of each item each user took, or more than was to be expected.
     """
-    n_users, n_items = made.shape
     people, things = _features(shoppers.segment, shoppers.region), _features(catalogue.category, catalogue.brand)
     table = bmat([[_weighed(made), _FEATURES * _weighed(people)], [_FEATURES * _weighed(things).T, None]]).tocsr()
     left, size, right = svds(table, k=n_dims, v0=np.ones(min(table.shape)))
     order = np.argsort(-size)
-    x, y = (left[:, order] * size[order])[:n_users], right[order].T[:n_items]
+    x, y = (left[:, order] * size[order])[: made.shape[0]], right[order].T[: made.shape[1]]
     sign = np.where((y**3).sum(axis=0) < 0, -1.0, 1.0)
+    strength = spread(x, y)
+    length = np.sqrt((x**2).mean(axis=0))
+    there = length > _NOTHING * length.max()
+    x = np.where(there, x * sign / np.where(there, length, 1), 0.0)
+    return x, y * sign * there * length / max(strength, 1e-6)
+
+
+def spread(x: Floats, y: Floats) -> float:
+    """Standard deviation of x . y over all pairs of a user and an item."""
     square = np.einsum("ud,ue->de", x, x) * np.einsum("id,ie->de", y, y)
-    variance = square.sum() / (n_users * n_items) - (x.mean(axis=0) @ y.mean(axis=0)) ** 2
-    return x * sign / np.sqrt(max(variance, 1e-12)), y * sign
+    variance = square.sum() / (len(x) * len(y)) - (x.mean(axis=0) @ y.mean(axis=0)) ** 2
+    return float(np.sqrt(max(variance, 0.0)))
 
 
 def choices_of(observed: Observed, rows: Bools) -> csr_matrix:
@@ -87,7 +100,7 @@ def scale_of_taste(observed: Observed, hidden: Bools, n_dims: int) -> float:
     x, fit = _start(observed, hidden, n_dims)
 
     def score(scale: float) -> float:
-        return float(_refit(observed, hidden, fit, scale * x).mean())
+        return float(_foretold(observed, hidden, replace(fit, x=scale * x)).mean())
 
     return best_scale(score)[0]
 
@@ -100,8 +113,8 @@ def foretold(observed: Observed, hidden: Bools, n_dims: int, scale: float) -> di
     activity = np.bincount(observed.user_id[seen], minlength=n_users)
     left = n_items - activity[user_id]
     alike = np.full(len(user_id), -np.log(n_users))
-    popular = _refit(observed, hidden, fit, 0 * x)
-    tastes = _refit(observed, hidden, fit, scale * x)
+    popular = _foretold(observed, hidden, fit)
+    tastes = _foretold(observed, hidden, replace(fit, x=scale * x))
     often = np.log((activity + 0.5) / (activity + 0.5).sum())[user_id]
     return {
         "everything alike": alike - np.log(left),
@@ -112,10 +125,10 @@ def foretold(observed: Observed, hidden: Bools, n_dims: int, scale: float) -> di
 
 
 def _start(observed: Observed, hidden: Bools, n_dims: int) -> tuple[Floats, ChoiceModel]:
-    """Tastes from the choices that are not hidden, and a model of these choices to be refitted."""
-    seen = choices_of(observed, ~hidden)
+    """Tastes from the choices that are not hidden, and the model of these choices without tastes."""
+    seen, margins = choices_of(observed, ~hidden), _margins(observed, hidden)
     x, y = factors(seen, observed.catalogue, observed.shoppers, n_dims)
-    return x, start_model(0 * x, y, *_margins(observed, hidden))
+    return x, fit_margins(start_model(0 * x, y, *margins), *margins)
 
 
 def _margins(observed: Observed, hidden: Bools) -> tuple[Ints, Ints]:
@@ -126,14 +139,13 @@ def _margins(observed: Observed, hidden: Bools) -> tuple[Ints, Ints]:
     )
 
 
-def _refit(observed: Observed, hidden: Bools, fit: ChoiceModel, x: Floats) -> Floats:
-    """Log probability of each choice hidden, as the next after those seen, with tastes `x`."""
-    fit.x = x
-    fit_margins(fit, *_margins(observed, hidden), rounds=5)
-    seen, left = choices_of(observed, ~hidden), np.empty(len(x))
+def _foretold(observed: Observed, hidden: Bools, fit: ChoiceModel) -> Floats:
+    """Log probability of each choice hidden, as the next after those seen, with the tastes of `fit`."""
+    fit = fit_margins(fit, *_margins(observed, hidden))
+    seen, left = choices_of(observed, ~hidden), np.empty(len(fit.x))
     for rows in blocks(*seen.shape):
         utility, _ = fit.chances(rows)
-        left[rows] = np.log(np.where(seen[rows].toarray() > 0, 0.0, np.exp(utility)).sum(axis=1))
+        left[rows] = np.where(seen[rows].toarray() > 0, 0.0, np.exp(utility)).sum(axis=1)
     user_id, item_id = observed.user_id[hidden], observed.item_id[hidden]
-    chosen: Floats = np.einsum("rd,rd->r", x[user_id], fit.y[item_id]) + fit.quality[item_id]
-    return chosen - left[user_id]
+    chosen: Floats = np.einsum("rd,rd->r", fit.x[user_id], fit.y[item_id]) + fit.quality[item_id]
+    return chosen - np.log(left[user_id])

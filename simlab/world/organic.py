@@ -6,11 +6,11 @@ User u takes n_u different items, one after another, each with chances in propor
     P(u takes i) = 1 - exp(-exp(log_rate_u + quality_i + x_u . y_i))
 
 `fit_margins` finds rates and qualities for which expected choices equal n_u for each user and c_i for each item
-(proportional fitting, Deming and Stephan 1940).
+(proportional fitting, Deming and Stephan 1940, by Newton steps, for chances end at 1).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,7 +25,13 @@ _CELLS = 1 << 22
 """Pairs of user and item held in memory at once."""
 
 _LEAST = 0.3
-"""Expected choices of an item that nobody chose."""
+"""Expected choices of an item that nobody chose, before all are scaled to the number of choices."""
+
+_CLOSE = 1e-5
+"""Margins are fitted when they are wrong by this share of all choices. On MovieLens 100K 6 to 20 rounds do."""
+
+_ROUNDS = 100
+"""No more rounds than this, for whoever chose everything has no finite rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +57,9 @@ class Observed:
         return np.bincount(self.item_id, minlength=len(self.catalogue))
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ChoiceModel:
-    """Factors of taste, and the margins being fitted to them."""
+    """Factors of taste, and rates and qualities that go with them."""
 
     x: Floats
     """Taste, shape (n_users, n_dims)."""
@@ -76,19 +82,28 @@ def blocks(n_users: int, n_items: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, n_users, size))
 
 
-def fit_margins(fit: ChoiceModel, activity: Ints, popularity: Ints, rounds: int) -> None:
-    """Moves `fit` so that expected choices equal the margins: a Newton step for users, then one scaling of items."""
+def fit_margins(fit: ChoiceModel, activity: Ints, popularity: Ints) -> ChoiceModel:
+    """`fit` with expected choices that equal the margins, by Newton steps for users and for items.
+
+    Why qualities keep their mean: rates of users alone set how many choices there are, else both would overshoot.
+    """
     target = np.maximum(popularity, _LEAST)
-    n_items = len(target)
-    for _ in range(rounds):
-        expected = np.zeros(n_items)
-        for rows in blocks(len(activity), n_items):
+    target = target * (activity.sum() / target.sum())
+    log_rate, quality = fit.log_rate.copy(), fit.quality.copy()
+    fit = replace(fit, log_rate=log_rate, quality=quality)
+    for _ in range(_ROUNDS):
+        expected, slope, wrong = np.zeros(len(target)), np.zeros(len(target)), 0.0
+        for rows in blocks(len(activity), len(target)):
             utility, chance = fit.chances(rows)
-            slope = (np.exp(utility + fit.log_rate[rows, None]) * (1 - chance)).sum(axis=1)
+            curve = np.exp(utility + log_rate[rows, None]) * (1 - chance)
             error = chance.sum(axis=1) - activity[rows]
-            fit.log_rate[rows] -= np.clip(error / np.maximum(slope, 1e-9), -1, 1)
-            expected += chance.sum(axis=0)
-        fit.quality += np.log(target / expected)
+            log_rate[rows] -= np.clip(error / np.maximum(curve.sum(axis=1), 1e-9), -1, 1)
+            expected, slope, wrong = expected + chance.sum(axis=0), slope + curve.sum(axis=0), wrong + abs(error).sum()
+        if wrong + abs(expected - target).sum() < _CLOSE * target.sum():
+            break
+        move = np.clip((np.log(target / expected) * expected) / np.maximum(slope, 1e-9), -1, 1)
+        quality += move - move @ target / target.sum()
+    return fit
 
 
 def start_model(x: Floats, y: Floats, activity: Ints, popularity: Ints) -> ChoiceModel:

@@ -14,7 +14,8 @@ Influence: each look moves taste and home by the share `influence` of the way to
 
     taste <- taste + influence * (towards - taste),      towards = vector * sqrt(n_dims) / taste_scale
 
-the same for home, look by look in the order of requests and positions.
+the same for home, look by look in the order of requests and positions. As a vector has root mean square length
+taste_scale and a taste sqrt(n_dims), what they move towards is as long as a taste, in made worlds and in fitted ones.
 """
 
 from dataclasses import replace
