@@ -306,6 +306,7 @@ ZEROS: list[tuple[Change, Change, Part | None]] = [
     (response(impatience=0), {}, None),
     (response(dwell_seconds=0), response(dwell_scale=1.0, dwell_sd=2.0), None),
     (response(purchase_share=0), response(**BUYING, **RATING, **RETURNING), None),
+    ({**response(purchase_share=0), **change(stock=0)}, response(max_delay=3), None),
     (response(another_unit=0), {}, None),
     (response(rating_share=0), response(**RATING), None),
     (response(return_share=0), response(**RETURNING), None),
