@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -27,8 +28,6 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from benchmarks.retrieval import fastest, ways
-from simlab.lab.config import RunConfig
-from simlab.lab.loop import open_ring, run_day
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import FactorModel, PopularityModel
 from simlab.recsys.service import Service
@@ -90,6 +89,9 @@ def mixed() -> World:
 
 def ring_day() -> float:
     """Slates a second of the ring's own days: with the truth of every slate and of the best, metrics and files."""
+    from simlab.lab.config import RunConfig  # here, so that it does not count as memory of the days
+    from simlab.lab.loop import open_ring, run_day
+
     config = RunConfig(days=6, retrain="never", world={"n_users": 20_000, "n_items": 1000, "history_days": 14})
     with TemporaryDirectory() as folder:
         ring = open_ring(config, Path(folder) / "run")
@@ -133,7 +135,6 @@ def a_day(n_users: int, n_items: int, n_visits: int) -> dict[str, float]:
     began = time.perf_counter()
     warm = world_of(50, 100)  # what is compiled is loaded
     serve(warm, warm.state, visits(warm, 0, N, warm.state), service_of(warm).recommend)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     world = world_of(n_users, n_items, n_visits / n_users / rhythm(RhythmConfig(), 0))
     set_up = time.perf_counter() - start
@@ -157,7 +158,6 @@ def a_day(n_users: int, n_items: int, n_visits: int) -> dict[str, float]:
         "seconds": seconds,
         "set-up": set_up,
         "MB": peak / 1024,
-        "MB more": (peak - before) / 1024,
         "whole": time.perf_counter() - began,
     }
 
@@ -222,17 +222,17 @@ def main() -> None:
     say(f"a day of {day['visits']:,.0f} visits x 10,000 items", f"{day['seconds']:.2f} s", "2 s")
     say("set-up of 100,000 users", f"{apart(100_000, 1000, 1000)['set-up']:.2f} s", "1 s")
     sizes = [apart(visitors, 1000, visitors) for visitors in (10_000, 100_000, 1_000_000)]
-    asked = [found["visits"] for found in sizes]
     for found in sizes:
         say(
             f"a day of {found['visits']:,.0f} visits x 1,000 items",
             f"{found['seconds']:.2f} s",
             f"{found['MB']:,.0f} MB",
         )
-    for what in ("seconds", "MB more"):
-        values = [found[what] for found in sizes]
-        steps = ", ".join(f"{slope(asked[k : k + 2], values[k : k + 2]):.2f}" for k in (0, 1))
-        say(f"    {what}: slope of logarithms from size to size", steps, "1 (less where much is there at the start)")
+    steps = list(pairwise(sizes))
+    slopes = [slope([one["visits"] for one in step], [one["seconds"] for one in step]) for step in steps]
+    say("    seconds: slope of logarithms from size to size", ", ".join(f"{each:.2f}" for each in slopes), "1")
+    each = [1024 * (large["MB"] - small["MB"]) / (large["visits"] - small["visits"]) for small, large in steps]
+    say("    memory: KB for each more visit", ", ".join(f"{kilobytes:.1f}" for kilobytes in each), "the same")
     large = apart(1_000_000, 10_000, 340_000)
     say(f"a million users x 10,000 items, {large['visits']:,.0f} visits", f"{large['seconds']:.1f} s", "")
     say("    memory", f"{large['MB']:,.0f} MB", "4,096 MB")
