@@ -197,7 +197,7 @@ def world_command(args: argparse.Namespace) -> int:
     else:
         from simlab.lab.fit import fit_file
 
-        pairs = [pair.partition("=") for pair in args.columns.split(",")]
+        pairs = [pair.strip().partition("=") for pair in args.columns.split(",")]
         for ours, sign, yours in pairs:
             fits = bool(ours and sign and yours) and [pair[0] for pair in pairs].count(ours) == 1
             require("--columns", args.columns, fits, "give pairs like user=who,item=what, each of our names once")

@@ -123,22 +123,25 @@ def _positions(texts: Sequence[str], known: dict[str, int]) -> Floats:
 def _times(texts: Sequence[str], known: dict[str, int]) -> Floats:
     """Whole seconds since 1970."""
     values = _numbers(texts, known)
-    short = np.flatnonzero(values < _LEAST_TIME)
-    if len(short):
-        whole = np.where(values[short] % 1 == 0, values[short], 0).astype(np.int64).astype(str)
-        values[short] = _seconds(pd.to_datetime(pd.Series(whole), format="%Y%m%d", utc=True, errors="coerce"))
     for least, unit in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)):
         values = np.where(values >= least, values / unit, values)
+    short = np.flatnonzero(values < _LEAST_TIME)
+    if len(short):
+        dates = np.where((values[short] >= 19700101) & (values[short] % 1 == 0), values[short], 0).astype(np.int64)
+        found = _seconds(pd.to_datetime(pd.Series(dates.astype(str)), format="%Y%m%d", utc=True, errors="coerce"))
+        values[short] = np.where(np.isnan(found), -1, found)
     written = np.flatnonzero(np.isnan(values))
     if len(written):
-        dates = pd.Series([texts[k].strip() for k in written.tolist()])
-        dates = dates.where(dates.str[:1].str.isdigit())  # pandas takes "now" for a time
-        values[written] = _seconds(pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce"))
+        words = pd.Series([texts[k].strip() for k in written.tolist()])
+        words = words.where(words.str[:1].str.isdigit())  # pandas takes "now" for a time
+        values[written] = _seconds(pd.to_datetime(words, format="ISO8601", utc=True, errors="coerce"))
     return np.where((values >= 0) & (values < LATEST), np.floor(values), np.nan)
 
 
 def _seconds(dates: pd.Series) -> Floats:
-    return np.asarray((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=np.float64)
+    """Seconds since 1970, NaN where there is no date; whatever the year, for pandas subtracts only near ones."""
+    whole = dates.dt.tz_localize(None).to_numpy().astype("datetime64[s]")
+    return np.where(np.isnat(whole), np.nan, whole.astype(np.int64))
 
 
 _KINDS = {
@@ -296,7 +299,8 @@ def read_impressions(path: Path | str, columns: Mapping[str, str]) -> OwnImpress
     """Somebody's own impressions; `columns` says what the file calls our user, item, clicked and, if it has them,
     position and purchased (further names of ours are let be).
 
-    A purchase without a click is a broken row. Raises as `read_own`; what is left out stands in `OwnImpressions.reading`.
+    A purchase without a click is a broken row. Raises as `read_own`; what is left out stands in
+    `OwnImpressions.reading`.
     """
     path = Path(path)
     table = _read(path, columns, ("user", "item", "clicked"), ("position", "purchased"))

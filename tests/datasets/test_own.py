@@ -111,6 +111,8 @@ def test_broken_rows_of_parquet_are_named_by_number(tmp_path: Path) -> None:
     assert told(ratings) == [row for k, row in enumerate(GOOD) if k not in (2, 4)]
 
 
+NO_TIME = "is not a time from 1970 to 2038, in seconds since 1970 or like 20200131"
+
 BROKEN = {
     "ann,item,3": "expected 4 fields, found 3",
     "ann,item,3,1000000000,5": "expected 4 fields, found 5",
@@ -124,11 +126,16 @@ BROKEN = {
     "ann,item,6,1000000000": "rating 6 is not on the scale 0.5 to 5",
     "ann,item,0,1000000000": "rating 0 is not on the scale 0.5 to 5",
     "ann,item,-3,1000000000": "rating -3 is not on the scale 0.5 to 5",
-    "ann,item,3,yesterday": "time 'yesterday' is not a time from 1970 to 2038",
-    "ann,item,3,now": "time 'now' is not a time from 1970 to 2038",
-    "ann,item,3,-5": "time '-5' is not a time from 1970 to 2038",
-    "ann,item,3,1969-12-31": "time '1969-12-31' is not a time from 1970 to 2038",
-    "ann,item,3,2021-02-30": "time '2021-02-30' is not a time from 1970 to 2038",
+    "ann,item,3,yesterday": "time 'yesterday' " + NO_TIME,
+    "ann,item,3,now": "time 'now' " + NO_TIME,
+    "ann,item,3,-5": "time '-5' " + NO_TIME,
+    "ann,item,3,17": "time '17' " + NO_TIME,
+    "ann,item,3,2020": "time '2020' " + NO_TIME,
+    "ann,item,3,20201301": "time '20201301' " + NO_TIME,
+    "ann,item,3,99991231": "time '99991231' " + NO_TIME,
+    "ann,item,3,1969-12-31": "time '1969-12-31' " + NO_TIME,
+    "ann,item,3,9999-12-31": "time '9999-12-31' " + NO_TIME,
+    "ann,item,3,2021-02-30": "time '2021-02-30' " + NO_TIME,
     "ann 3,item-3,5,1000000000": "this user has rated this item before",
     '"ann,item,3,1000000000': "expected 4 fields, found 1",
 }
@@ -223,6 +230,7 @@ def test_ratings_of_other_scales_become_whole_stars(given: tuple[float, ...], wr
     rows = ["who,what,stars"] + [f"u{k},i{k},{given[k % len(given)]}" for k in range(60)]
     ratings = read_own(write(joined(rows)), {"user": "who", "item": "what", "rating": "stars"})
     assert ratings.rating.tolist() == [SCALES[given][k % len(given)] for k in range(60)]
+    assert f"on a scale up to {min(top for top in (1, 5, 10, 100) if top >= max(given))}" in str(ratings.reading)
 
 
 def test_a_comma_may_be_the_decimal_point(write: Write) -> None:
@@ -250,6 +258,12 @@ def test_a_comma_may_be_the_decimal_point(write: Write) -> None:
 def test_times_are_told_by_their_looks(when: str, write: Write) -> None:
     """Seconds, milli-, micro-, nanoseconds since 1970, or a date and time, UTC where no zone is given."""
     assert read_own(write(f"who,what,stars,when\na,b,3,{when}\n"), RATINGS).timestamp.tolist() == [1_500_000_000]
+
+
+@pytest.mark.parametrize("when", ["20170714", "20170714.0", "2017-07-14", "1499990400"])
+def test_a_date_in_eight_digits_is_a_date(when: str, write: Write) -> None:
+    """Its first second, as that of a date with hyphens, and not seconds since 1970."""
+    assert read_own(write(f"who,what,stars,when\na,b,3,{when}\n"), RATINGS).timestamp.tolist() == [1_499_990_400]
 
 
 def test_without_times_all_is_on_one_day_in_the_order_of_the_file(write: Write) -> None:
@@ -300,6 +314,19 @@ def test_impressions_are_read_with_positions_from_zero(write: Write) -> None:
     bare = read_impressions(write(text), {"user": "u", "item": "i", "clicked": "c"})
     assert bare.position is None
     assert bare.purchased is None
+
+
+def test_a_purchase_without_a_click_is_a_broken_row(write: Write) -> None:
+    """One of 40 is left out and named; where it is more than 5 % the columns are not what they were taken for."""
+    columns = {"user": "u", "item": "i", "clicked": "c", "purchased": "buy"}
+    rows = ["u,i,c,buy"] + [f"u{k},i,{k % 2},{k % 2}" for k in range(40)]
+    rows[5] = "u4,i,0,1"
+    log = read_impressions(write(joined(rows)), columns)
+    assert log.reading.first == ((6, "purchased is 1 where clicked is 0"),)
+    assert log.purchased is not None
+    assert (len(log), int((log.purchased & ~log.clicked).sum())) == (39, 0)
+    with pytest.raises(DataError, match="line 2: purchased is 1 where clicked is 0"):
+        read_impressions(write(joined([row.replace("0,0", "0,1") for row in rows])), columns)
 
 
 @pytest.mark.parametrize(
