@@ -38,5 +38,9 @@ class RunError(SimlabError):
     """A run folder cannot be used as asked."""
 
 
+class InboxError(SimlabError):
+    """The inbox cannot keep or move something now, or was given what it must not keep."""
+
+
 class NotebookError(SimlabError):
     """A notebook was given parameters it does not have, or it failed."""

@@ -30,6 +30,9 @@ NO_ITEM = -1
 NEVER = np.iinfo(np.int32).max
 """The day of what does not happen."""
 
+GUESTS = 1 << 30
+"""The first user_id of people who look in at the shop's page; they are served and logged, never trained on."""
+
 SOURCES = ("model", "exploration", "fallback", "history")
 """How an item came into a slate; a slate stores the index."""
 

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from simlab.cli import main
+from simlab.cli.parser import DEPLOY
+from simlab.lab.config import RunConfig
+from simlab.lab.loop import Metrics, run
 from simlab.lab.run import load_run
+from simlab.recsys.traffic import ACTIONS
 from simlab.streams import stream
 from simlab.world.presets import PRESETS
 
@@ -57,6 +61,90 @@ def test_own_ratings_become_a_world_to_run(tmp_path: Path, capsys: pytest.Captur
     assert "line 482: rating 'great'" in capsys.readouterr().out
     assert main(["run", "--preset", str(tmp_path / "w.npz"), "--days", "2", "--out", str(tmp_path / "x")]) == 0
     assert load_run(tmp_path / "x").config.stored
+
+
+def test_deploy_changes_the_traffic_and_says_who_answers_whom(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A canary by steps, paused, rolled back, each with who and why; said again it is one row."""
+    run = str(tmp_path / "x")
+    assert main(["run", *SMALL, "--out", run]) == 0
+    why = ["--reason", "to see", "--actor", "Ada"]
+    capsys.readouterr()
+    groups = ["champion", "canary", "baseline"]
+    for words, left in (
+        (["canary", run, "lightfm-day00003", "--steps", "0.1,0.3"], groups),
+        (["pause", run], groups),
+        (["rollback", run], ["champion", "quarantine"]),
+    ):
+        assert main(["deploy", *words, *why]) == 0
+        told = capsys.readouterr().out
+        assert "changed in" in told
+        assert ("paused" in told) == (words[0] == "pause")
+        assert [line.split()[0] for line in told.splitlines()[2:]] == left
+    challenge = ["deploy", "challenger", run, "lightfm-day00000", "--share", "0.25", *why]
+    assert main(challenge) == 0
+    assert "75.0%" in capsys.readouterr().out
+    assert main(["deploy", "status", run]) == 0
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    assert [last[1], *last[3:]] == ["8", "challenger", "challenger", "lightfm-day00000", "0.25", "Ada", "to", "see"]
+    rows = load_run(run).registry.history()
+    assert [row["action"] for row in rows[-4:]] == ["canary", "pause", "rollback", "challenger"]
+    assert all("time" in row for row in rows[-4:])
+    assert main(challenge) == 0
+    assert "nothing was changed" in capsys.readouterr().out
+    assert load_run(run).registry.history() == rows
+
+
+def test_a_run_goes_on_with_the_traffic_that_was_deployed(tmp_path: Path) -> None:
+    """A canary that is started while the run stands still is in the log from the next day on."""
+    config = RunConfig(days=5, retrain="scheduled:3", world={"n_users": 150, "n_items": 60, "history_days": 14})
+
+    def stop(metrics: Metrics) -> None:
+        if metrics["day"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, out=tmp_path, progress=stop)
+    words = ["canary", str(tmp_path), "lightfm-day00000", "--share", "0.3", "--reason", "to see"]
+    assert main(["deploy", *words]) == 0
+    arms = run(config, out=tmp_path).log.sql("select distinct day, arm, model_version from impressions where day >= 3")
+    assert {(day, arm, version) for day, arm, version in arms.to_numpy().tolist()} == {
+        (3, "champion", "lightfm-day00003"),
+        (4, "champion", "lightfm-day00003"),
+        (4, "baseline", "lightfm-day00003"),
+        (4, "canary", "lightfm-day00000"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pause", "RUN"], "there is no canary"),
+        (["promote", "RUN"], "the registry holds: "),
+        (["canary", "RUN", "lightfm-day00000", "--steps", "0.1,many"], "--steps: '0.1,many'"),
+        (["canary", "RUN", "lightfm-day00000", "--share", "0.9"], "share of the canary: 0.9"),
+        (["challenger", "RUN", "lightfm-day00000"], "share of the challenger: None"),
+        (["rollback", "RUN", "--reason", " "], "--reason: ' '"),
+        (["status", "nowhere"], "there is no run in it"),
+    ],
+)
+def test_deploy_says_what_is_wrong(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 and a sentence; nothing was changed."""
+    run = str(tmp_path / "x")
+    assert main(["run", "--users", "60", "--items", "20", "--days", "1", "--out", run]) == 0
+    before = load_run(run).registry.last_row()
+    words = [run if word == "RUN" else word for word in words]
+    assert main(["deploy", *words, *([] if "--reason" in words else ["--reason", "to see"])]) == 2
+    assert message in capsys.readouterr().err
+    assert load_run(run).registry.last_row() == before
+
+
+def test_deploy_knows_every_action() -> None:
+    """The words of the command line, which loads nothing heavy, are those of the registry."""
+    assert set(DEPLOY) == {"status", *ACTIONS}
 
 
 def test_report_writes_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `simlab run | course | report | data | world`. Thin: it reads words, calls the package, prints.
+"""The command line: `simlab run | course | report | serve | close-day | deploy | data | world`. Thin: it reads words, calls the package, prints.
 
 Exit codes: 0 done, 2 something in the call, in a file or in a notebook has to be mended (the message says what), 130
 interrupted (the same command goes on where it stopped), 141 whoever read the output has had enough (`| head`).
@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from simlab.cli.commands import course_command, data_command, report_command, run_command, world_command
+from simlab.cli.deploy import deploy_command
 from simlab.cli.parser import parser
+from simlab.cli.serve import close_command, serve_command
 from simlab.errors import SimlabError
 
 
@@ -22,7 +24,7 @@ def _doing(args: argparse.Namespace) -> str:
         return f"simlab data {args.what} in {datasets.data_folder()}"
     if args.command == "world":
         return f"simlab world {args.what}"
-    return f"simlab {args.command} in {args.run if args.command == 'report' else args.out}"
+    return f"simlab {args.command} in {getattr(args, 'run', None) or args.out}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "run": run_command,
         "course": course_command,
         "report": report_command,
+        "serve": serve_command,
+        "close-day": close_command,
+        "deploy": deploy_command,
         "data": data_command,
         "world": world_command,
     }

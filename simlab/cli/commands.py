@@ -44,12 +44,28 @@ def run_command(args: argparse.Namespace) -> int:
             bar.update(metrics["day"] + 1 - bar.n)
 
         complete = len(EventLog(args.out / "log").days) >= config.days
-        done = run(config, out=args.out, progress=progress)
+        done = run(config, out=args.out, progress=progress, over=way_of(args))
     print(weeks_table(done.weeks()))
     if complete:
         print("\nall of its days had happened before: nothing was left to do; for more days choose a new folder")
     print(f"\nrun folder: {args.out}    a page to look at: simlab report {args.out}")
     return 0
+
+
+def way_of(args: argparse.Namespace) -> Any:
+    """How shoppers come to the service, as `simlab.lab.loop.run` wants it: None for the same process."""
+    require("--port", args.port, 0 <= args.port < 65536, "give a port from 1 to 65535, or 0 for any that is free")
+    if args.over == "process":
+        require("--port", args.port, args.port == 0, "it is that of a server: add --over http")
+        return None
+    from functools import partial
+
+    from simlab.lab.over_http import over_http
+
+    def told(server: Any) -> None:
+        print(f"control room while it runs: {server.url}/ops    token: {server.config.token}", file=sys.stderr)
+
+    return partial(over_http, port=args.port, told=told)
 
 
 def _nested(change: str) -> dict[str, Any]:

@@ -46,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
         "--set", dest="changes", action="append", default=[], metavar="NAME=VALUE",
         help="any other setting, e.g. world.change.boredom=0 or training.window_days=28; again for more of them",
     )  # fmt: skip
+    run.add_argument(
+        "--over", choices=["process", "http"], default="process",
+        help="how shoppers come to the service: in this process, or over HTTP to a server of its own; the same happens",
+    )  # fmt: skip
+    run.add_argument("--port", type=int, default=0, help="of that server (default: any that is free)")
     run.add_argument("--out", required=True, type=Path, help="the run folder: new, or of the same run to go on with")
 
     course = commands.add_parser(
@@ -76,6 +81,8 @@ def parser() -> argparse.ArgumentParser:
     )
     report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
 
+    add_serve(commands)
+    add_deploy(commands)
     add_world(commands)
     data = commands.add_parser("data", help="historical data: list, fetch, build").add_subparsers(
         dest="what", required=True, metavar="WHAT"
@@ -91,6 +98,74 @@ def parser() -> argparse.ArgumentParser:
     build = data.add_parser("build", help="make the built-in history again, bit for bit")
     build.add_argument("name", choices=["shop"])
     return top
+
+
+def add_serve(commands: Any) -> None:
+    """The commands `serve` and `close-day`."""
+    inbox = "where events are kept: a database by URL, as postgresql+psycopg://host/name (default: a file of the run)"
+    serve = commands.add_parser(
+        "serve",
+        help="serve a finished run over HTTP: a shop for people and programs",
+        description="Serves the models of RUN on 127.0.0.1 until Ctrl-C or SIGTERM; its address, and the token of the "
+        "admin routes, are printed. / is the shop, /ops the control room, /openapi.json the interface.",
+        epilog="example: simlab serve --run runs/x --port 8000",
+    )
+    serve.add_argument("--run", required=True, type=Path, help="a finished run folder")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8000, help="(default: 8000)")
+    serve.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    serve.add_argument("--token", default="", help="of the admin routes (default: $SIMLAB_TOKEN, else a new one)")
+    serve.add_argument("--inbox", default="", metavar="URL", help=inbox)
+    close = commands.add_parser(
+        "close-day",
+        help="move the open day of a served run into its log, exactly once",
+        description="Opens the next day, moves the open one from the inbox into the log, and lets the judge look at a "
+        "canary. Killed at any moment, it can be given again.",
+    )
+    close.add_argument("--run", required=True, type=Path, help="a run folder")
+    close.add_argument("--day", type=int, help="(default: the open day)")
+    close.add_argument("--inbox", default="", metavar="URL", help=inbox)
+
+
+DEPLOY = {
+    "status": "who answers whom, and the last changes",
+    "promote": "VERSION becomes the champion",
+    "challenger": "VERSION answers a --share of the shoppers",
+    "canary": "VERSION answers a share that grows by --steps while a judge watches",
+    "shadow": "VERSION scores what is asked, and is shown to nobody",
+    "pause": "the canary's share stays, and the judge stands aside",
+    "resume": "the judge looks again",
+    "end": "a challenger, canary or shadow goes, without blame",
+    "rollback": "it goes, or the champion makes way for the one before it; what it showed is not learnt from",
+}
+
+
+DEPLOY_HELP = f"""\
+Change who answers the shoppers of RUN, also while it is served: every worker follows with its next request, a run
+without a server on its next day. Every change is a row of the history: who, when, why.
+
+{chr(10).join(f"  {action:11} {words}" for action, words in DEPLOY.items())}
+"""
+
+
+def add_deploy(commands: Any) -> None:
+    """The command `deploy`."""
+    deploy = commands.add_parser(
+        "deploy",
+        help="change who answers the shoppers: canary, promote, rollback ...",
+        description=DEPLOY_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='example: simlab deploy canary runs/x lightfm-day00028 --steps 0.05,0.2,0.5 --reason "more epochs"',
+    )
+    deploy.add_argument("action", choices=DEPLOY, metavar="ACTION", help=f"one of: {', '.join(DEPLOY)}")
+    deploy.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    deploy.add_argument("version", nargs="?", metavar="VERSION", help="of promote, challenger, canary and shadow")
+    deploy.add_argument("--share", type=float, help="of the shoppers: of a challenger, or of a canary now")
+    deploy.add_argument("--steps", default="", metavar="A,B,...", help="rising shares of a canary, up to 0.5")
+    deploy.add_argument("--alias", help="whom to roll back or end (default: what has traffic beside the champion)")
+    deploy.add_argument("--keep-rows", action="store_true", help="of rollback: go on learning from what it showed")
+    deploy.add_argument("--reason", default="", help="why; needed for every change")
+    deploy.add_argument("--actor", help="who (default: the user of this machine)")
 
 
 def add_world(commands: Any) -> None:

@@ -32,7 +32,7 @@ from simlab.lab.replay import slates_of
 from simlab.lab.run import Run, day_file
 from simlab.settings import choose, from_dict, merged, require
 
-CHANGES = ("retrain", "training", "latency_ms")
+CHANGES = ("retrain", "training", "online", "latency_ms")
 """Settings of a run that are the company's, so that a branch may have others."""
 
 _Z = 1.959964
@@ -125,7 +125,7 @@ def true_values(done: Run, first: int = 0) -> pd.DataFrame:
     """True value of all slates shown from day `first` on, one row a shopper, columns as in `Value`."""
     columns = [part.name for part in fields(Value)]
     total = np.zeros((len(columns), len(done.world.shoppers)))
-    for day in range(first, len(done.log.days)):
+    for day in range(first, len(done.days)):
         slates = slates_of(done.log.day(day)[0], day, done.config.n_positions)
         value, user_id = done.oracle.value(slates), slates.requests.user_id
         for row, name in enumerate(columns):

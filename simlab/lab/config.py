@@ -7,6 +7,7 @@ from typing import Any
 
 from simlab.datasets.shelf import SHOP, SOURCES
 from simlab.errors import ConfigError
+from simlab.recsys.online import OnlineConfig
 from simlab.recsys.retrain import parse_policy
 from simlab.recsys.training import TrainingConfig
 from simlab.settings import check_types, choose, from_dict, require
@@ -49,6 +50,8 @@ class RunConfig:
     """Items in a slate, 1 to 100."""
     latency_ms: float = 0.0
     """How long shoppers wait for a slate; it costs looks where shoppers are impatient."""
+    online: OnlineConfig = field(default_factory=OnlineConfig)
+    """What is decided in real time, between trainings."""
     world: dict[str, Any] = field(default_factory=dict)
     """Settings of the world to change, e.g. {"n_users": 200, "drift": 0.0}; names as in WorldConfig, with real data
     as in CalibrationConfig. With real data n_users is a sample, of all users where there are not so many."""

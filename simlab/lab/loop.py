@@ -9,11 +9,11 @@ that renaming is the moment at which the day has happened. What an unfinished da
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,25 +23,27 @@ from threadpoolctl import threadpool_limits
 
 from simlab.errors import ConfigError, DataError, SimlabError
 from simlab.files import locked, parquet_bytes, sweep, temporary_folder, write_bytes, write_json
+from simlab.lab.company import Company, InProcess
 from simlab.lab.config import RunConfig
 from simlab.lab.oracle import Oracle
 from simlab.lab.replay import journal
 from simlab.lab.run import Run, check_folder, check_whole, claim_folder, day_file
 from simlab.lab.worlds import open_world
-from simlab.recsys.evaluation import backtest
+from simlab.recsys.canary import advance
+from simlab.recsys.evaluation import relearn, split_by_time
 from simlab.recsys.log import EventLog
-from simlab.recsys.models import PopularityModel
+from simlab.recsys.models import Model, PopularityModel, SegmentModel
 from simlab.recsys.monitor import daily_metrics
 from simlab.recsys.registry import Registry
 from simlab.recsys.retrain import RetrainPolicy, parse_policy
 from simlab.recsys.service import Service
 from simlab.recsys.training import train
-from simlab.schema import Bools, Requests, Slates
+from simlab.schema import Outcomes, Requests, Slates, join_outcomes, join_slates
 from simlab.settings import from_dict
 from simlab.tables import FEEDBACK, History, to_feedback, to_impressions
 from simlab.world.history import serve
 from simlab.world.snapshot import to_bytes
-from simlab.world.truth import World, available
+from simlab.world.truth import State, World, available
 from simlab.world.users import visits
 
 Metrics = dict[str, Any]
@@ -59,6 +61,8 @@ class Ring:
     log: EventLog
     registry: Registry
     service: Service
+    company: Company
+    """How shoppers come to the service: in this process, or over HTTP to another one like it."""
     policy: RetrainPolicy
     pending: pa.Table
     """FEEDBACK rows that the world has decided and the company has not seen."""
@@ -66,20 +70,24 @@ class Ring:
     """Day on which the champion was trained."""
 
 
+Over = Callable[[Ring], AbstractContextManager[Company]]
+"""Opens another way to the company for as long as a run takes; see simlab.lab.over_http."""
+
+
 def run_day(ring: Ring, day: int) -> Metrics:
     """Turns the ring once; returns the day's metrics: what the company sees, and the truth beside it."""
-    ring.service.catalogue = ring.world.catalogue.launched_by(day)
     decision = ring.policy.decide(day, ring.last_trained)
     if decision.retrain:
         retrain(ring, day, decision.reason)
 
+    advance(ring.log, ring.registry, day)
     state = ring.oracle.state(day)
-    requests = visits(ring.world, day, ring.config.n_positions, state)
-    slates, outcomes = serve(ring.world, state, requests, partial(show, ring, available(ring.world, state)))
+    ring.company.open_day(day, available(ring.world, state), due(ring.pending, day))
+    slates, outcomes = serve_day(ring, state)
 
     seen, to_come = to_impressions(slates, outcomes), to_feedback(slates, outcomes, state.price)
     ring.pending = pa.concat_tables([ring.pending, to_come])
-    feedback = ring.pending.filter(pc.equal(ring.pending["day"], day))
+    feedback = due(ring.pending, day)
     ring.pending = ring.pending.filter(pc.greater(ring.pending["day"], day))
 
     metrics: Metrics = {
@@ -87,22 +95,43 @@ def run_day(ring: Ring, day: int) -> Metrics:
         "model_version": ring.registry.alias("champion"),
         "model_age": day - ring.last_trained,
         "retrained": int(day == ring.last_trained),
-        **daily_metrics(seen, feedback, ring.service.catalogue, day),
+        **daily_metrics(seen, feedback, ring.world.catalogue.launched_by(day), day),
         **ring.oracle.truth_of_day(slates),
     }
     write_bytes(day_file(ring.path, day, "parquet"), parquet_bytes(to_come.filter(pc.greater(to_come["day"], day))))
     write_json(
         day_file(ring.path, day, "json"), {name: None if x != x else x for name, x in metrics.items()}, sort=False
     )
-    ring.log.append(day, seen, feedback)
+    ring.company.close_day(day, seen, feedback)
     ring.oracle.move(slates, outcomes)
     return metrics
 
 
-def show(ring: Ring, here: Bools, requests: Requests) -> Slates:
-    """The slates of the service, of what is `here` (n_items,), as late as they come."""
-    slates = ring.service.recommend(requests, here[: len(ring.service.catalogue)])
-    return replace(slates, latency_ms=np.full(len(requests), ring.config.latency_ms))
+def due(pending: pa.Table, day: int) -> pa.Table:
+    """The rows of FEEDBACK that arrive on `day`."""
+    return pending.filter(pc.equal(pending["day"], day))
+
+
+def serve_day(ring: Ring, state: State) -> tuple[Slates, Outcomes]:
+    """The slates of a day and the answers, told to the company as they come.
+
+    Where it listens, a shopper's second visit begins when the first one is over; else all come at once, which is the
+    same and faster.
+    """
+
+    def show(requests: Requests) -> Slates:
+        waited = np.full(len(requests), ring.config.latency_ms)
+        return replace(ring.company.show(requests), latency_ms=waited)
+
+    def tell(slates: Slates, outcomes: Outcomes) -> None:
+        ring.company.tell(slates, outcomes, due(to_feedback(slates, outcomes, state.price), state.day))
+
+    requests = visits(ring.world, state.day, ring.config.n_positions, state)
+    turns = [requests]
+    if ring.config.online.listens and len(requests):
+        turns = [requests.take(np.flatnonzero(requests.visit == visit)) for visit in np.unique(requests.visit)]
+    served = [serve(ring.world, state, turn, show, tell) for turn in turns]
+    return join_slates([slates for slates, _ in served]), join_outcomes([outcomes for _, outcomes in served])
 
 
 def retrain(ring: Ring, day: int, reason: str) -> None:
@@ -113,8 +142,9 @@ def retrain(ring: Ring, day: int, reason: str) -> None:
     """
     config = ring.config.training_config()
     catalogue, champion = ring.world.catalogue.launched_by(day), ring.registry.alias("champion")
+    people, without = ring.world.shoppers.arrived_by(day), ring.registry.quarantined()
     try:
-        model, card = train(ring.log, catalogue, ring.world.shoppers.arrived_by(day), config=config, day=day)
+        model, card = train(ring.log, catalogue, people, config=config, day=day, without=without)
     except DataError as error:
         if champion is None:
             raise
@@ -124,7 +154,6 @@ def retrain(ring: Ring, day: int, reason: str) -> None:
     name = f"{config.algorithm}-day{day:05d}"
     ring.registry.register(model, name, {**card, "offline": evidence})
     ring.registry.promote(name, day=day, actor="simlab", reason=reason, evidence=evidence)
-    ring.service.deploy(model, name)
     ring.last_trained = day
 
 
@@ -135,20 +164,27 @@ def offline_evidence(ring: Ring, day: int) -> dict[str, float]:
     """
     catalogue, config = ring.world.catalogue.launched_by(day), ring.config.training_config()
     try:
-        people = ring.world.shoppers.arrived_by(day)
-        marks = backtest(ring.log, catalogue, people, config=config, day=day, holdout_days=7).overall
+        people, without = ring.world.shoppers.arrived_by(day), ring.registry.quarantined()
+        split = split_by_time(ring.log, config=config, day=day, holdout_days=7, without=without)
+        marks = relearn(split, catalogue, people, config=config).overall
     except DataError:
         return {}
     return {"recall_at_10": marks.recall, "ndcg_at_10": marks.ndcg, "users": marks.n_users} if marks.n_users else {}
 
 
 def run(
-    config: RunConfig | None = None, *, out: str | Path | None = None, progress: Progress | None = None, **settings: Any
+    config: RunConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    over: Over | None = None,
+    **settings: Any,
 ) -> Run:
     """Turns the ring for `config.days` days in the folder `out`, or goes on where it stopped.
 
     `out` is a temporary folder by default. `settings` are those of `RunConfig`, for calls like run(days=60, seed=7);
-    unknown ones are errors. `progress` is called with the metrics of each day. Raises `ConfigError`, `DataError` and
+    unknown ones are errors. `progress` is called with the metrics of each day. `over` says how shoppers come to the
+    service, by default in this process; it changes nothing of what happens. Raises `ConfigError`, `DataError` and
     `RunError`.
     """
     if config is not None and settings:
@@ -161,6 +197,10 @@ def run(
     with locked(path), threadpool_limits(1, "blas"):
         new = claim_folder(path, config)  # asks again, now that nobody else can change the answer
         sweep(path)
+        if (path / "inbox.sqlite").exists():  # a run over HTTP that was killed while it closed a day
+            from simlab.lab.serving import settle  # a server's parts, which other runs do without
+
+            settle(path)
         try:
             if opened is not None:
                 _set_up(path, *opened)
@@ -169,10 +209,11 @@ def run(
             if new:
                 shutil.rmtree(path)
             raise
-        for day in range(len(ring.log.days), config.days):
-            metrics = run_day(ring, day)
-            if progress is not None:
-                progress(metrics)
+        with over(ring) if over is not None else nullcontext(ring.company) as ring.company:
+            for day in range(len(ring.log.days), config.days):
+                metrics = run_day(ring, day)
+                if progress is not None:
+                    progress(metrics)
         finished = Run(path)
         write_bytes(path / "metrics.parquet", finished.metrics.to_parquet())
     return finished
@@ -191,7 +232,14 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
     check_whole(path)
     log, registry = EventLog(path / "log"), Registry(path / "models")
     world = Run(path).world
-    fallback = _fallback(config, log, registry, world)
+    service = Service(
+        world.catalogue.launched_by(len(log.days)),
+        cast(PopularityModel, _fallback("popularity", config, log, registry, world)),
+        segment=cast(SegmentModel, _fallback("segment", config, log, registry, world)),
+        online=config.online,
+        seed=config.seed,
+    )
+    company = InProcess(service, log, registry, world.catalogue, world.shoppers)
     ring = Ring(
         config=config,
         path=path,
@@ -199,18 +247,18 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
         oracle=Oracle(world, journal(world, log, config.n_positions)),
         log=log,
         registry=registry,
-        service=Service(world.catalogue.launched_by(len(log.days)), fallback),
+        service=service,
+        company=company,
         policy=parse_policy(config.retrain),
-        pending=_pending(path, log),
+        pending=_pending(path, log.days[: config.days]),
         last_trained=0,
     )
     champion = registry.alias("champion")
     if champion is None:
         retrain(ring, 0, "first model")
+        company.refresh()
     else:
-        model, card = registry.load(champion)
-        ring.service.deploy(model, champion)
-        ring.last_trained = card["trained_day"]
+        ring.last_trained = registry.card(champion)["trained_day"]
     return ring
 
 
@@ -225,23 +273,25 @@ def _set_up(path: Path, world: World, history: History) -> None:
     write_bytes(_world_file(path), to_bytes(world))  # last: with it, the setting up has happened
 
 
-def _fallback(config: RunConfig, log: EventLog, registry: Registry, world: World) -> PopularityModel:
-    name = registry.alias("fallback")
+FALLBACKS = {"popularity": "fallback", "segment": "segment"}
+"""The lower rungs that are learnt, once, on day 0: algorithm and alias."""
+
+
+def _fallback(algorithm: str, config: RunConfig, log: EventLog, registry: Registry, world: World) -> Model:
+    alias = FALLBACKS[algorithm]
+    name = registry.alias(alias)
     if name is None:
-        name = "fallback-day00000"
-        popular = replace(config.training_config(), algorithm="popularity")
+        name = f"{alias}-day00000"
+        counting = replace(config.training_config(), algorithm=algorithm)
         people = world.shoppers.arrived_by(0)
-        model, card = train(log, world.catalogue.launched_by(0), people, config=popular, day=0)
+        model, card = train(log, world.catalogue.launched_by(0), people, config=counting, day=0)
         registry.register(model, name, card)
-        registry.promote(name, alias="fallback", day=0, actor="simlab", reason="for shoppers that no model knows")
-    model, _ = registry.load(name)
-    assert isinstance(model, PopularityModel)
-    return model
+        registry.promote(name, alias=alias, day=0, actor="simlab", reason="for shoppers that no model knows")
+    return registry.load(name)[0]
 
 
-def _pending(path: Path, log: EventLog) -> pa.Table:
+def _pending(path: Path, days: list[int]) -> pa.Table:
     """What was decided on the days that have happened, and comes on later ones."""
-    days = log.days
     files = [path / "truth" / "history.parquet", *(day_file(path, day, "parquet") for day in days)]
     table = pa.concat_tables([pq.read_table(file, schema=FEEDBACK) for file in files])
     return table.filter(pc.greater_equal(table["day"], len(days)))

@@ -88,7 +88,7 @@ def claim_folder(path: Path, config: RunConfig) -> bool:
 
 def check_whole(path: Path) -> None:
     """Finds that nothing is missing or damaged of the days that have happened. Raises `RunError` naming the file."""
-    days = EventLog(path / "log").days
+    days = EventLog(path / "log").days[: int(_stored(path)["settings"]["days"])]
     if days != list(range(len(days))):
         missing = min(set(range(max(days))) - set(days))
         raise RunError("run folder", str(path), f"day {missing} is missing in its log: {_AGAIN}")
@@ -133,7 +133,12 @@ class Run:
         self.registry = Registry(path / "models")
 
     def __repr__(self) -> str:
-        return f"<Run {self.path}: {len(self.log.days)} of {self.config.days} days>"
+        return f"<Run {self.path}: {len(self.days)} of {self.config.days} days>"
+
+    @property
+    def days(self) -> list[int]:
+        """The days that have happened; what was served to people after the last one is in the log alone."""
+        return self.log.days[: self.config.days]
 
     @cached_property
     def world(self) -> World:
@@ -151,7 +156,7 @@ class Run:
     @property
     def metrics(self) -> pd.DataFrame:
         """One row a day, `day` the index: what the company sees, then the truth beside it."""
-        rows = [day_metrics(self.path, day) for day in self.log.days]
+        rows = [day_metrics(self.path, day) for day in self.days]
         if not rows:
             return pd.DataFrame()
         table = pd.DataFrame(rows).set_index("day")
@@ -160,7 +165,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether every day of the run has happened."""
-        return len(self.log.days) >= self.config.days
+        return len(self.days) >= self.config.days
 
     def weeks(self) -> pd.DataFrame:
         """The metrics by week: sums of counts and money, means of the rest weighted by visits; `week` counts from 1."""

@@ -7,7 +7,7 @@ Why it is not the truth: people could choose only among what they were shown. Wh
 not liked, so a model that finds it is punished. The lab knows better; a company does not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
@@ -74,16 +74,19 @@ class Evaluation:
         return pd.DataFrame([asdict(marks) for marks in parts.values()], index=pd.Index(parts, name="group"))
 
 
-def split_by_time(log: EventLog, *, config: TrainingConfig, day: int, holdout_days: int = 14) -> Split:
+def split_by_time(
+    log: EventLog, *, config: TrainingConfig, day: int, holdout_days: int = 14, without: Sequence[str] = ()
+) -> Split:
     """What is known at the start of `day`, the last `holdout_days` days held out.
 
-    What is seen is what a training with `config` on the first day held out would have known.
+    What is seen is what a training with `config` on the first day held out would have known. Rows that the versions
+    `without` showed are in neither part.
     """
     require("holdout_days", holdout_days, holdout_days >= 1, "give a whole number from 1 up")
     later = replace(config, window_days=holdout_days, half_life=None)
     return Split(
-        seen=interactions(log, config=config, day=day - holdout_days),
-        held_out=interactions(log, config=later, day=day),
+        seen=interactions(log, config=config, day=day - holdout_days, without=without),
+        held_out=interactions(log, config=later, day=day, without=without),
         first_day=day - holdout_days,
         day=day - 1,
     )
@@ -171,12 +174,17 @@ def compare(
 def backtest(
     log: EventLog, catalogue: Catalogue, shoppers: Shoppers, *, config: TrainingConfig, day: int, holdout_days: int = 14
 ) -> Evaluation:
-    """How a model of these settings would have done, had it been trained `holdout_days` before `day`.
+    """How a model of these settings would have done, had it been trained `holdout_days` before `day`; see `relearn`."""
+    split = split_by_time(log, config=config, day=day, holdout_days=holdout_days)
+    return relearn(split, catalogue, shoppers, config=config)
+
+
+def relearn(split: Split, catalogue: Catalogue, shoppers: Shoppers, *, config: TrainingConfig) -> Evaluation:
+    """How a model of these settings does that learns from what is seen in `split`.
 
     It knows the items launched and the shoppers arrived by then, and is judged by lists of 10, or of all that is on
     sale, where that is less.
     """
-    split = split_by_time(log, config=config, day=day, holdout_days=holdout_days)
     goods, people = catalogue.launched_by(split.first_day), shoppers.arrived_by(split.first_day)
     model = fit(split.seen, goods, people, config=config)
     return evaluate(model, split, catalogue, shoppers)

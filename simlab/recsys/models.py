@@ -80,6 +80,39 @@ class PopularityModel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentModel:
+    """A ranking for each kind of household: what a shop knows of somebody who has done nothing yet."""
+
+    score: Floats
+    """Shape (n_segments, n_items)."""
+    segment: Ints
+    """Of each shopper, index into the rows of `score`; shape (n_users,)."""
+
+    def __post_init__(self) -> None:
+        fits = self.score.ndim == 2 and self.segment.ndim == 1
+        if not (fits and (len(self.segment) == 0 or 0 <= self.segment.min() <= self.segment.max() < len(self.score))):
+            shapes = (self.score.shape, self.segment.shape)
+            raise ModelError("segments of a model", shapes, "give scores (segments, items) and a segment for each user")
+
+    @property
+    def n_items(self) -> int:
+        """Items it can score."""
+        return int(self.score.shape[1])
+
+    def knows(self, user_id: Ints) -> Bools:
+        """Users whose segment it has been told."""
+        return np.asarray(user_id < len(self.segment))
+
+    def scores(self, requests: Requests) -> Floats:
+        """The popularity of each item in the segment, the mean of all for a user it does not know; (R, n_items)."""
+        known = self.knows(requests.user_id)
+        table = np.empty((len(requests), self.n_items))
+        table[known] = self.score[self.segment[requests.user_id[known]]]
+        table[~known] = self.score.mean(axis=0) if len(self.score) else 0
+        return table
+
+
+@dataclass(frozen=True, kw_only=True)
 class FactorModel:
     """score(u, i) = user_vector_u . item_vector_i + item_bias_i."""
 
@@ -123,9 +156,14 @@ class FactorModel:
         return table
 
 
-Model = RandomModel | PopularityModel | FactorModel
+Model = RandomModel | PopularityModel | SegmentModel | FactorModel
 
-KINDS: dict[str, type[Model]] = {"random": RandomModel, "popularity": PopularityModel, "factor": FactorModel}
+KINDS: dict[str, type[Model]] = {
+    "random": RandomModel,
+    "popularity": PopularityModel,
+    "segment": SegmentModel,
+    "factor": FactorModel,
+}
 
 
 def _to_bytes(model: Model) -> bytes:

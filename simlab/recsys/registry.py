@@ -1,10 +1,12 @@
 """The registry: which models there are, where they come from, and who put which of them to work, when and why.
 
     models/<version>/            arrays and card, never changed
-    models/history/00001.json    promotions and rollbacks, one file a row, never changed
+    models/history/00001.json    promotions, rollouts and rollbacks, one file a row, never changed
 
 Why files: a row is written under a temporary name and linked to its number, which fails if the number is taken; so a
-row appears whole, in order, once, whatever is killed and however many processes write.
+row appears whole, in order, once, whatever is killed and however many processes write. Who lost the number looks at the
+new history and decides again: a row is lawful after all rows before it. The link is also the moment at which traffic
+changes, for every process that serves.
 """
 
 import hashlib
@@ -12,6 +14,8 @@ import json
 import os
 import re
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +24,22 @@ import pandas as pd
 from simlab.errors import ModelError
 from simlab.files import draft_of
 from simlab.recsys.models import Model, load_model, save_model, to_json
+from simlab.recsys.traffic import ACTIONS, CHAMPION, Change, Traffic, next_row, traffic_of
 
-CHAMPION = "champion"
-
-RESERVED = ("history", "none", "fallback")
+RESERVED = ("history", "none", "fallback", "fallback-segment", "fallback-popular", "fallback-static")
 """No versions: the folder of the history, and what the service says where no model answers."""
+
+_WRITING = threading.Lock()
+"""A process has one draft of a row."""
 
 
 class Registry:
     """The registry in the folder `path`, which is made when the first model comes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], str] | None = None) -> None:
+        """`clock` gives the time, as ISO 8601, that rows are to carry; without one they carry only the shop's day."""
         self.path = path
+        self._clock = clock
 
     def register(self, model: Model, version: str, card: dict[str, Any]) -> None:
         """Stores a model under a new version. The same model again changes nothing; another one is a `ModelError`."""
@@ -78,55 +86,68 @@ class Registry:
 
         Raises `ModelError` where there is no such version, and for evidence that is no JSON, like NumPy's numbers.
         """
-        self.load(version)  # a damaged model is not promoted
-        rows = self.history(alias)
-        if rows and (rows[-1]["version"], rows[-1]["day"]) == (version, day):
-            return
-        self._append(
-            {
-                "alias": alias,
-                "version": version,
-                "day": day,
-                "action": "promote",
-                "actor": actor,
-                "reason": reason,
-                "evidence": evidence or {},
-            }
+        self.change(
+            Change(
+                action="promote",
+                version=version,
+                alias=alias,
+                day=day,
+                actor=actor,
+                reason=reason,
+                evidence=evidence or {},
+            )
         )
 
     def rollback(self, alias: str = CHAMPION, *, day: int, actor: str, reason: str) -> str:
         """Lets `alias` mean again what it meant before its present version; one more row. Returns the version.
 
-        Rolling back twice goes back two versions: a version that was left by a rollback is passed over.
-        Raises `ModelError` where there is nothing to go back to.
+        Rolling back twice goes back two versions: versions that were left by a rollback are passed over, and are in
+        quarantine until they are promoted again. Raises `ModelError` where there is nothing to go back to.
         """
-        stack = self._stack(alias)
-        if len(stack) < 2:
-            raise ModelError("rollback", alias, "there is no earlier version to go back to")
-        self._append(
-            {
-                "alias": alias,
-                "version": stack[-2],
-                "day": day,
-                "action": "rollback",
-                "actor": actor,
-                "reason": reason,
-                "evidence": {"left": stack[-1]},
-            }
-        )
-        return stack[-2]
+        row = self.change(Change(action="rollback", alias=alias, day=day, actor=actor, reason=reason))
+        assert row is not None
+        return str(row["version"])
+
+    def change(self, change: Change) -> dict[str, Any] | None:
+        """Adds the row that `change` comes to, and returns it; None where it says what is so already.
+
+        Raises `ModelError` where it makes no sense after the rows there are, where the version is missing, damaged or
+        not given, and for evidence that is no JSON, like NumPy's numbers; `ConfigError` for an unknown action.
+        """
+        if change.action in ("promote", "challenger", "canary", "shadow"):
+            self.load(change.version or "")  # a damaged model gets no traffic
+        while True:
+            rows = self.history()
+            row = next_row(rows, change)
+            if row is None:
+                return None
+            if self._clock is not None:
+                row["time"] = self._clock()
+            if self._append(row, len(rows) + 1):
+                return row
+
+    def traffic(self) -> Traffic:
+        """Who answers whom now."""
+        return traffic_of(self.history())
+
+    def quarantined(self) -> tuple[str, ...]:
+        """The versions that were rolled back: what they showed is not learnt from."""
+        return self.traffic().quarantined
 
     def alias(self, name: str) -> str | None:
-        """The version that `name` means now; None before the first promotion."""
+        """The version that `name` means now; None before the first promotion, and where a rollout has ended."""
+        if name in ("challenger", "canary", "shadow"):
+            version: str | None = getattr(self.traffic(), name)
+            return version
         rows = self.history(name)
         return str(rows[-1]["version"]) if rows else None
 
     def history(self, alias: str | None = None) -> list[dict[str, Any]]:
-        """Every promotion and rollback, oldest first; those of one alias, or all.
+        """Every row, oldest first; those of one alias, or all.
 
         Raises `ModelError` naming a row that is missing or damaged.
         """
-        rows = [_row(self.path / "history" / f"{number:05d}.json") for number in range(1, self._last_row() + 1)]
+        rows = [_row(self._file(number)) for number in range(1, self.last_row() + 1)]
         return [row for row in rows if alias in (None, row["alias"])]
 
     def table(self) -> pd.DataFrame:
@@ -134,37 +155,35 @@ class Registry:
         columns = ["day", "alias", "action", "version", "actor", "reason"]
         return pd.DataFrame(self.history(), columns=[*columns, "evidence"])[columns]
 
-    def _stack(self, alias: str) -> list[str]:
-        stack: list[str] = []
-        for row in self.history(alias):
-            if row["action"] == "rollback":
-                stack.pop()
-            elif not stack or stack[-1] != row["version"]:
-                stack.append(row["version"])
-        return stack
-
-    def _last_row(self) -> int:
+    def last_row(self) -> int:
         """The highest number of a row; rows are linked in order, so all lower ones are there too."""
         names = (file.stem for file in (self.path / "history").glob("*.json"))
         return max((int(name) for name in names if re.fullmatch(r"[0-9]{5,}", name)), default=0)
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def changed(self, after: int) -> bool:
+        """Whether there is a row after number `after`: one look at one name, cheap enough for every request."""
+        return self._file(after + 1).exists()
+
+    def _file(self, number: int) -> Path:
+        return self.path / "history" / f"{number:05d}.json"
+
+    def _append(self, row: dict[str, Any], number: int) -> bool:
+        """Gives `row` its number; False where another has taken it."""
         text = to_json("promotion or rollback", row)
         folder = self.path / "history"
         folder.mkdir(parents=True, exist_ok=True)
         draft = draft_of(folder / "row")
-        # Left by a killed process, the draft may be a second name of a row, and writing to it would change the row.
-        draft.unlink(missing_ok=True)
-        draft.write_text(text)
-        number = self._last_row()
-        while True:
-            number += 1
+        with _WRITING:
+            # Left by a killed process, the draft may be a second name of a row: writing to it would change the row.
+            draft.unlink(missing_ok=True)
+            draft.write_text(text)
             try:
-                os.link(draft, folder / f"{number:05d}.json")
-                break
-            except FileExistsError:  # another process took the number
-                continue
-        draft.unlink()
+                os.link(draft, self._file(number))
+            except FileExistsError:
+                return False
+            finally:
+                draft.unlink()
+        return True
 
 
 def _row(file: Path) -> dict[str, Any]:
@@ -175,7 +194,9 @@ def _row(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError("history of models", str(file), "it is damaged: put it back") from error
     if not isinstance(row, dict) or not row.keys() >= {"alias", "version", "day", "action"}:
-        raise ModelError("history of models", str(file), "it is no promotion and no rollback: put it back")
+        raise ModelError("history of models", str(file), "it is no row of a history: put it back")
+    if row["action"] not in ACTIONS:
+        raise ModelError("action in the history of models", row["action"], f"this simlab knows: {', '.join(ACTIONS)}")
     return row
 
 

@@ -8,7 +8,7 @@ Why one thread: LightFM's threads write to the same numbers without waiting, and
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -19,8 +19,8 @@ from scipy.sparse import coo_matrix, csr_matrix, diags, hstack
 
 from simlab.errors import ConfigError, DataError
 from simlab.recsys.log import EventLog
-from simlab.recsys.models import FactorModel, Model, PopularityModel, RandomModel
-from simlab.schema import Bools, Catalogue, Floats, Ints, Labels, Shoppers
+from simlab.recsys.models import FactorModel, Model, PopularityModel, RandomModel, SegmentModel
+from simlab.schema import GUESTS, Bools, Catalogue, Floats, Ints, Labels, Shoppers
 from simlab.settings import check_types, choose, require
 from simlab.streams import stream
 
@@ -37,7 +37,7 @@ class TrainingConfig:
     """How a model is trained."""
 
     algorithm: str = "lightfm"
-    """lightfm, als, popularity or random."""
+    """lightfm, als, popularity, segment (popularity by kind of household) or random."""
     n_components: int = 16
     """Dimensions of the factors, from 1 up. More can say more and need more data."""
     epochs: int = 10
@@ -106,15 +106,20 @@ class Trainer(Protocol):
         """The model, which depends on the arguments alone."""
 
 
-def interactions(log: EventLog, *, config: TrainingConfig, day: int) -> Interactions:
+def interactions(log: EventLog, *, config: TrainingConfig, day: int, without: Sequence[str] = ()) -> Interactions:
     """What can be learnt from at the start of `day`: the rows of the window before it, as known then.
+
+    Rows that the versions `without` showed are left out, for a version that was rolled back would go on teaching its
+    mistakes; so are those of guests, who are no shoppers.
 
     A purchase that arrives on `day` or later is not there yet, though its impression is; it stays one where the goods
     come back. A row that is a days older than the last of the window weighs 0.5 ** (a / half_life).
     """
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in without)
     rows = log.sql(
         f"""select user_id, item_id, day, count(*) as n from impressions
-            where {config.signal} and day between {day - config.window_days} and {day - 1}
+            where {config.signal} and day between {day - config.window_days} and {day - 1} and user_id < {GUESTS}
+            {f"and coalesce(model_version, '') not in ({names})" if names else ""}
             group by all order by day, user_id, item_id""",
         until=day - 1,
     )
@@ -128,10 +133,19 @@ def interactions(log: EventLog, *, config: TrainingConfig, day: int) -> Interact
 
 
 def train(
-    log: EventLog, catalogue: Catalogue, shoppers: Shoppers, *, config: TrainingConfig, day: int
+    log: EventLog,
+    catalogue: Catalogue,
+    shoppers: Shoppers,
+    *,
+    config: TrainingConfig,
+    day: int,
+    without: Sequence[str] = (),
 ) -> tuple[Model, dict[str, Any]]:
-    """A model of what is known at the start of `day`, and its card: data window and hash, settings, versions."""
-    data = interactions(log, config=config, day=day)
+    """A model of what is known at the start of `day`, and its card: data window and hash, settings, versions.
+
+    What the versions `without` showed is not learnt from; the card calls them quarantined.
+    """
+    data = interactions(log, config=config, day=day, without=without)
     model = fit(data, catalogue, shoppers, config=config)
     card = {
         "trained_day": day,
@@ -139,6 +153,7 @@ def train(
         "last_day": day - 1,
         "rows": len(data),
         "data_sha256": data.digest(),
+        "quarantined": sorted(without),
         "settings": asdict(config),
         "packages": {name: version(name) for name in PACKAGES},
     }
@@ -165,6 +180,20 @@ def _random(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config
 def _popularity(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /) -> Model:
     score = np.bincount(data.item_id, weights=data.weight, minlength=len(catalogue))
     return PopularityModel(score=score.astype(np.float64))
+
+
+_BORROWED = 20.0
+"""Clicks that a segment borrows from all shoppers, so that a small one is not ranked by chance."""
+
+
+def _segment(data: Interactions, catalogue: Catalogue, shoppers: Shoppers, config: TrainingConfig, /) -> Model:
+    """Clicks of each segment, and `_BORROWED` more dealt out as all shoppers' clicks are."""
+    kinds, n_items = len(shoppers.segment.names), len(catalogue)
+    place = shoppers.segment.codes[data.user_id] * n_items + data.item_id
+    clicks = np.bincount(place, weights=data.weight, minlength=kinds * n_items).reshape(kinds, n_items)
+    everybody = clicks.sum(axis=0)
+    score = clicks + _BORROWED * everybody / max(float(everybody.sum()), 1.0)
+    return SegmentModel(score=score.astype(np.float64), segment=shoppers.segment.codes.astype(np.int64))
 
 
 def price_bands(price: Floats) -> Labels:
@@ -289,4 +318,10 @@ def _seed(config: TrainingConfig) -> int:
     return int(stream(config.seed, "training", config.algorithm).integers(2**32))
 
 
-TRAINERS: dict[str, Trainer] = {"lightfm": _lightfm, "als": _als, "popularity": _popularity, "random": _random}
+TRAINERS: dict[str, Trainer] = {
+    "lightfm": _lightfm,
+    "als": _als,
+    "popularity": _popularity,
+    "segment": _segment,
+    "random": _random,
+}

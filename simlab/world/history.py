@@ -39,6 +39,9 @@ from simlab.world.users import next_page, visits
 Policy = Callable[[Requests], Slates]
 """Makes a slate for each request."""
 
+Audience = Callable[[Slates, Outcomes], None]
+"""Hears what came of slates."""
+
 POLICY = "noisy-popularity"
 POSITIONS = 10
 
@@ -84,13 +87,20 @@ def answer(world: World, state: State, slates: Slates) -> Outcomes:
     return world.response.respond(preferences(world, state, slates), day=asked.day, luck=luck)
 
 
-def serve(world: World, state: State, requests: Requests, show: Policy) -> tuple[Slates, Outcomes]:
-    """A day's slates, as `show` makes them, and the answers; shoppers turn pages until they have seen enough."""
+def serve(
+    world: World, state: State, requests: Requests, show: Policy, tell: Audience | None = None
+) -> tuple[Slates, Outcomes]:
+    """A day's slates, as `show` makes them, and the answers; shoppers turn pages until they have seen enough.
+
+    `tell` hears the answers to each page before the next one is asked for.
+    """
     slates: list[Slates] = []
     outcomes: list[Outcomes] = []
     while not slates or len(requests):
         slates.append(show(requests))
         outcomes.append(answer(world, state, slates[-1]))
+        if tell is not None:
+            tell(slates[-1], outcomes[-1])
         requests = next_page(world, slates[-1])
     return join_slates(slates), join_outcomes(outcomes)
 

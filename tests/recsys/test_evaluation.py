@@ -173,6 +173,17 @@ def test_a_split_by_time_is_the_past_and_the_days_after(tmp_path: Path) -> None:
         split_by_time(log, config=TrainingConfig(), day=0, holdout_days=0)
 
 
+def test_a_split_leaves_out_what_is_in_quarantine(tmp_path: Path) -> None:
+    """In neither part is there a row that the versions named have shown."""
+    log = EventLog(tmp_path / "log")
+    log.import_history(history([(-day, day, 0) for day in range(1, 21)]))
+    (shown,) = log.sql("select distinct model_version from impressions")["model_version"]
+    split = split_by_time(log, config=TrainingConfig(), day=0, holdout_days=7, without=("another",))
+    assert (len(split.seen), len(split.held_out)) == (13, 7)
+    split = split_by_time(log, config=TrainingConfig(), day=0, holdout_days=7, without=(shown,))
+    assert (len(split.seen), len(split.held_out)) == (0, 0)
+
+
 def test_perfect_and_useless_models() -> None:
     """A model that scores what is held out highest has all marks 1, one that scores it lowest has all marks 0."""
     held_out = np.zeros((6, 30), dtype=np.bool_)

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from simlab.errors import ModelError
 from simlab.recsys.models import PopularityModel, RandomModel
 from simlab.recsys.registry import Registry
+from simlab.recsys.traffic import Change, Traffic, next_row, traffic_of
 
 POPULAR = PopularityModel(score=np.array([3.0, 1.0, 2.0]))
 
@@ -95,6 +98,9 @@ def test_a_version_never_changes(tmp_path: Path) -> None:
         "history",
         "none",
         "fallback",
+        "fallback-segment",
+        "fallback-popular",
+        "fallback-static",
         "a" * 300,
         "a\x00",
     ],
@@ -175,21 +181,30 @@ STEPS = st.lists(st.sampled_from(["a", "b", "c", "back"]), max_size=12)
 @given(steps=STEPS)
 @settings(max_examples=40, deadline=None)
 def test_the_history_only_grows(steps: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Whatever is done, old rows stay as they were, and the alias is the top of a plain stack."""
+    """Whatever is done, old rows stay as they were, and the alias is the top of a plain stack.
+
+    What a rollback has left is taken out of the stack, until it is promoted again.
+    """
     registry = filled(tmp_path_factory.mktemp("models"), "a", "b", "c")
     stack: list[str] = []
+    sick: set[str] = set()
     for day, step in enumerate(steps):
         before = files(registry.path)
+        well = [version for version in stack if version not in sick | set(stack[-1:])]
         if step != "back":
             promote(registry, step, day)
+            sick -= {step}
             stack += [step] if stack[-1:] != [step] else []
-        elif len(stack) > 1:
-            stack.pop()
+        elif well:
+            sick.add(stack[-1])
+            while stack[-1] != well[-1]:
+                stack.pop()
             assert registry.rollback(day=day, actor="test", reason="bad") == stack[-1]
         else:
             with pytest.raises(ModelError, match="no earlier version"):
                 registry.rollback(day=day, actor="test", reason="bad")
         assert registry.alias("champion") == (stack[-1] if stack else None)
+        assert set(registry.quarantined()) == sick
         assert files(registry.path).items() >= before.items()
 
 
@@ -208,9 +223,9 @@ def test_a_damaged_row_of_history_is_named(tmp_path: Path) -> None:
     registry = filled(tmp_path, "a")
     for day in range(3):
         promote(registry, "a", day)
-    for text in ('{"alias": "cham', "[1]", "{}"):
+    for text in ('{"alias": "cham', "[1]", "{}", '{"alias": "champion", "version": "a", "day": 0, "action": "guess"}'):
         (tmp_path / "history" / "00002.json").write_text(text)
-        with pytest.raises(ModelError, match=r"00002\.json"):
+        with pytest.raises(ModelError, match=r"00002\.json|'guess'"):
             registry.alias("champion")
     (tmp_path / "history" / "00002.json").unlink()
     for ask in (registry.history, lambda: registry.rollback(day=3, actor="test", reason="because")):
@@ -284,15 +299,11 @@ for day in range(10):
 """
 
 
-def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Four processes at once register the same models and write 40 rows: none is lost, doubled, torn or out of turn."""
-    names = ["w", "x", "y", "z"]
+def together(code: str, path: Path, names: list[str]) -> list[str]:
+    """What processes print that run `code` at the same time, each with a name of its own."""
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path), name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", code, str(path), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for name in names
     ]
@@ -303,9 +314,15 @@ def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
         assert writer.stdin is not None
         writer.stdin.write("\n")
         writer.stdin.flush()
-    for writer in writers:
-        writer.communicate()
-        assert writer.returncode == 0
+    said = [writer.communicate()[0] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * len(names)
+    return said
+
+
+def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Four processes at once register the same models and write 40 rows: none is lost, doubled, torn or out of turn."""
+    names = ["w", "x", "y", "z"]
+    together(WRITER, tmp_path, names)
     registry = Registry(tmp_path)
     assert len(registry.versions()) == 10
     for name in names:
@@ -314,3 +331,115 @@ def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert [row.name for row in rows] == [f"{number:05d}.json" for number in range(1, 41)]
     assert all(json.loads(row.read_text())["action"] == "promote" for row in rows)
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
+
+
+CHANGER = """
+import pathlib, sys
+from simlab.errors import ModelError
+from simlab.recsys.registry import Registry
+from simlab.recsys.traffic import Change
+registry, name = Registry(pathlib.Path(sys.argv[1])), sys.argv[2]
+print("ready", flush=True)
+input()
+for day in range(15):
+    for action in ("canary", "rollback" if day % 2 else "end", "promote"):
+        share = 0.1 if action == "canary" else None
+        wish = Change(action=action, version=name, share=share, day=day, actor=name, reason="because")
+        try:
+            if registry.change(wish):
+                print(action)
+        except ModelError:
+            pass
+"""
+
+
+def test_every_row_is_lawful_after_those_before_it(tmp_path: Path) -> None:
+    """Four processes want the one rollout at once: what each row does was allowed by the rows that stand before it.
+
+    A process that looked, and then lost the number to another, must look again: else two canaries would run.
+    """
+    names = ["w", "x", "y", "z"]
+    registry = filled(tmp_path, "a", *names)
+    promote(registry, "a", 0)
+    said = together(CHANGER, tmp_path, names)
+    rows = registry.history()
+    for number, row in enumerate(rows):
+        wish: dict[str, Any] = {
+            name: row.get(name) for name in ("action", "day", "actor", "reason", "share", "version")
+        }
+        evidence = {} if number else row["evidence"]
+        assert next_row(rows[:number], Change(**wish, alias=row["alias"], evidence=evidence)) == row
+    done = [(row["actor"], row["action"]) for row in rows[1:]]
+    for name, words in zip(names, said, strict=True):
+        assert [action for actor, action in done if actor == name] == words.split()
+    assert len({row["actor"] for row in rows}) == 5
+
+
+def test_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """As in a server that changes traffic at two requests at once."""
+    registry = filled(tmp_path, "a")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda day: promote(registry, "a", day, alias=f"alias-{day}"), range(40)))
+    assert sorted(row["day"] for row in registry.history()) == list(range(40))
+    assert all(row["alias"] == f"alias-{row['day']}" for row in registry.history())
+
+
+def test_traffic_is_read_from_the_rows(tmp_path: Path) -> None:
+    """An empty registry has none; a rollout shows in traffic and aliases; one look tells that there is news."""
+    registry = filled(tmp_path, "a", "b")
+    assert registry.traffic() == Traffic()
+    assert (registry.last_row(), registry.changed(0)) == (0, False)
+    promote(registry, "a", 0)
+    assert (registry.last_row(), registry.changed(0), registry.changed(1)) == (1, True, False)
+    start = Change(action="canary", version="b", share=0.1, day=1, actor="test", reason="because")
+    row = registry.change(start)
+    assert row == registry.history()[-1]
+    assert row is not None
+    assert row["share"] == 0.1
+    assert registry.change(start) is None
+    assert registry.traffic() == traffic_of(registry.history())
+    assert registry.traffic().versions == ("a", None, "b", "a")
+    assert [registry.alias(name) for name in ("champion", "canary", "shadow", "challenger")] == ["a", "b", None, None]
+    registry.rollback("canary", day=2, actor="test", reason="worse")
+    assert (registry.alias("canary"), registry.quarantined()) == (None, ("b",))
+    assert registry.history("canary")[-1]["quarantine"] == ["b"]
+
+
+def test_what_is_missing_or_damaged_gets_no_traffic(tmp_path: Path) -> None:
+    """Neither as a canary, a challenger nor a shadow; and no version at all is said in words."""
+    registry = filled(tmp_path, "a", "b")
+    promote(registry, "a", 0)
+    (tmp_path / "b" / "arrays.npz").write_bytes(b"rubbish")
+    for action in ("canary", "challenger", "shadow"):
+        for version, message in (("b", "checksum"), ("c", "registry holds"), (None, "registry holds")):
+            change = Change(action=action, version=version, share=0.1, day=1, actor="test", reason="because")
+            with pytest.raises(ModelError, match=message):
+                registry.change(change)
+    assert registry.last_row() == 1
+
+
+def test_rows_carry_the_time_where_there_is_a_clock(tmp_path: Path) -> None:
+    """As it is given, for rows of every kind; the ring has none, so that two runs are alike."""
+    filled(tmp_path, "a")
+    registry = Registry(tmp_path, clock=lambda: "2026-11-24T16:00:00Z")
+    promote(registry, "a", 0)
+    promote(Registry(tmp_path), "a", 1)
+    assert [row.get("time") for row in registry.history()] == ["2026-11-24T16:00:00Z", None]
+
+
+def test_histories_of_older_releases_are_read(tmp_path: Path) -> None:
+    """Rows as 0.2.0 wrote them: the champion and the way back are the same, and nothing is in quarantine."""
+    registry = filled(tmp_path, "a", "b", "c")
+    row: dict[str, Any] = {"alias": "champion", "actor": "simlab", "reason": "scheduled"}
+    old = [
+        {**row, "action": "promote", "version": "a", "day": 0, "evidence": {}},
+        {**row, "action": "promote", "version": "b", "day": 7, "evidence": {}},
+        {**row, "action": "rollback", "version": "a", "day": 8, "evidence": {"left": "b"}},
+        {**row, "action": "promote", "version": "c", "day": 9, "evidence": {}},
+    ]
+    (tmp_path / "history").mkdir()
+    for number, told in enumerate(old, start=1):
+        (tmp_path / "history" / f"{number:05d}.json").write_text(json.dumps(told))
+    assert (registry.alias("champion"), registry.quarantined()) == ("c", ())
+    assert registry.rollback(day=10, actor="test", reason="bad") == "a"
+    assert registry.quarantined() == ("c",)
