@@ -39,7 +39,8 @@ class OverHttp:
 
     def __init__(self, server: Server, catalogue: Catalogue, latency_ms: float) -> None:
         """`latency_ms` is what simulated shoppers feel, whatever the real server takes."""
-        self._server, self._catalogue, self._latency_ms = server, catalogue, latency_ms
+        self.server = server
+        self._catalogue, self._latency_ms = catalogue, latency_ms
         self._clients = ThreadPoolExecutor(CLIENTS, thread_name_prefix="shopper")
         self._own, self._starting = threading.local(), threading.Lock()
         self._connections: list[http.client.HTTPConnection] = []
@@ -118,10 +119,10 @@ class OverHttp:
     def _once(self, path: str, text: str) -> tuple[int, str]:
         connection = getattr(self._own, "connection", None)
         if connection is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE)
+            connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)
             self._own.connection = connection
             self._connections.append(connection)
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._server.config.token}"}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.server.config.token}"}
         connection.request("POST", path, text, headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
@@ -134,8 +135,8 @@ class OverHttp:
 
     def _revive(self) -> None:
         with self._starting:
-            if self._server.died:
-                self._server.start()
+            if self.server.died:
+                self.server.start()
 
 
 @contextmanager

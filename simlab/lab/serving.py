@@ -4,12 +4,15 @@ Why a process of its own: a server that is killed must take nothing with it, and
 wait. Whoever serves a run holds its folder, unless the ring does that already.
 """
 
+import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from dataclasses import asdict
@@ -140,7 +143,10 @@ class Server:
         command = [sys.executable, "-m", "simlab.lab.serving", str(self.port), str(self._workers)]
         environment = {**os.environ, "SIMLAB_SERVE": json.dumps(asdict(self.config)), "OPENBLAS_NUM_THREADS": "1"}
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._hang_up()
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=log, stdin=subprocess.PIPE, start_new_session=True
+            )
         deadline = time.monotonic() + patience
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -155,14 +161,19 @@ class Server:
             try:
                 self.process.wait(15)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+                self.kill()
+        self._hang_up()
 
     def kill(self) -> None:
-        """As kill -9 does."""
+        """As kill -9 does, its workers included."""
         assert self.process is not None
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def _hang_up(self) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
 
     @property
     def died(self) -> bool:
@@ -183,7 +194,16 @@ class Server:
 
 
 def main() -> None:
-    """The server's process: settings from $SIMLAB_SERVE; port and number of workers are its two words."""
+    """The server's process: settings from $SIMLAB_SERVE; port and number of workers are its two words.
+
+    It ends when its standard input does, so that it does not outlive whoever started it, however that one ended.
+    """
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
     config: ServeConfig = from_dict(ServeConfig, json.loads(os.environ["SIMLAB_SERVE"]))
     serve(config, host="127.0.0.1", port=int(sys.argv[1]), workers=int(sys.argv[2]), hold=False)
 

@@ -28,6 +28,9 @@ from simlab.recsys.storage import COUNTS, DEAD, EVENTS, SHADOWS, SLATES, STATE, 
 from simlab.schema import KINDS, NEVER, NO_ITEM, SOURCES, Clicks, Ints, Outcomes, Requests, Slates, codes_of
 from simlab.tables import FEEDBACK, to_impressions
 
+_AT_ONCE = 2000
+"""Slates that leave the inbox in one transaction: while it lasts, the service waits."""
+
 _SHADOW = pa.schema(
     [
         ("request_id", pa.int64()),
@@ -85,9 +88,13 @@ def _move(engine: Engine, log: EventLog, day: int) -> None:
             write_bytes(shadow, parquet_bytes(shadows))
         log.append(day, impressions, feedback)
     _force(log.path / f"day={day:05d}", shadow)
+    for table in (SLATES, SHADOWS):
+        some = select(table.c.request_id).where(table.c.request_id < first_id(day + 1)).limit(_AT_ONCE)
+        gone = _AT_ONCE
+        while gone:
+            with transaction(engine) as connection:
+                gone = connection.execute(delete(table).where(table.c.request_id.in_(some))).rowcount
     with transaction(engine) as connection:
-        for table in (SLATES, SHADOWS):
-            connection.execute(delete(table).where(table.c.request_id < first_id(day + 1)))
         oldest = day + 1 - ATTRIBUTION_DAYS
         connection.execute(delete(EVENTS).where(EVENTS.c.impression_id < first_id(oldest)))
         for table in (DEAD, COUNTS):
@@ -103,20 +110,19 @@ def _of_day(table: Table, day: int) -> Select[Any]:
 def _slates(connection: Connection, day: int) -> Slates:
     """What was answered on `day`, in order of request_id."""
     heads: list[tuple[Any, ...]] = []
-    cells: list[tuple[Any, ...]] = []
+    cells = [np.empty((0, 5))]  # row, position, item, propensity, source; made in parts, so that other threads can run
     with connection.execute(_of_day(SLATES, day)) as rows:
-        for row in rows:
-            try:
-                head, items = _answer(row.body)
-            except (ValueError, KeyError, TypeError) as error:
-                remedy = f"mend its body in the inbox: it is no answer of the service ({error!r})"
-                raise InboxError("slate", row.request_id, remedy) from error
-            cells.extend((len(heads), *item) for item in items)
-            heads.append((row.request_id, row.second, *head))
+        for part in rows.partitions():
+            shown: list[tuple[Any, ...]] = []
+            for row in part:
+                head, items = _answer(row.request_id, row.body)
+                shown.extend((len(heads), *item) for item in items)
+                heads.append((row.request_id, row.second, *head))
+            cells.append(np.array(shown, dtype=np.float64).reshape(-1, 5))
     ids, seconds, versions, arms, waited = _columns(heads, 5)
-    of_row, positions, shown, propensities, sources = _columns(cells, 5)
-    request_id, place = np.array(ids, dtype=np.int64), (np.array(of_row, np.int64), np.array(positions, np.int64))
-    shape = len(heads), 1 + max(positions, default=0)
+    of_row, position, item_id, propensity, source = np.concatenate(cells).T
+    request_id, place = np.array(ids, dtype=np.int64), (of_row.astype(np.int64), position.astype(np.int64))
+    shape = len(heads), 1 + int(position.max(initial=0))
     requests = Requests(
         day=day,
         user_id=user_of(request_id),
@@ -127,23 +133,27 @@ def _slates(connection: Connection, day: int) -> Slates:
     )
     return Slates(
         requests=requests,
-        item_id=_table(shape, place, np.array(shown, dtype=np.int64), NO_ITEM),
-        propensity=_table(shape, place, np.array(propensities, dtype=np.float64), np.nan),
-        source=_table(shape, place, np.array(sources, dtype=np.int64), 0),
+        item_id=_table(shape, place, item_id.astype(np.int64), NO_ITEM),
+        propensity=_table(shape, place, propensity, np.nan),
+        source=_table(shape, place, source.astype(np.int64), 0),
         model_version=codes_of(versions),
         arm=codes_of(arms),
         latency_ms=np.array(waited, dtype=np.float64),
     )
 
 
-def _answer(body: str) -> tuple[tuple[str, str, float], list[tuple[int, int, float | None, int]]]:
+def _answer(request_id: int, body: str) -> tuple[tuple[str, str, float], list[tuple[int, int, float | None, int]]]:
     """Model version, arm and latency of an answered slate, and position, item, propensity and source of its items."""
-    answer = json.loads(body)
-    items = [
-        (item["position"], item["item_id"], item["propensity"], SOURCES.index(item["source"]))
-        for item in answer["items"]
-    ]
-    return (answer["model_version"], answer["arm"], answer["latency_ms"]), items
+    try:
+        answer = json.loads(body)
+        items = [
+            (item["position"], item["item_id"], item["propensity"], SOURCES.index(item["source"]))
+            for item in answer["items"]
+        ]
+        return (answer["model_version"], answer["arm"], answer["latency_ms"]), items
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = f"mend its body in the inbox: it is no answer of the service ({error!r})"
+        raise InboxError("slate", request_id, remedy) from error
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], n: int) -> list[Sequence[Any]]:

@@ -37,7 +37,7 @@ def state_of(counter: Counter) -> dict[str, Any]:
         "dead": today.get("dead", {}),
         "traffic": {name: value for name, value in asdict(traffic).items() if name in _TRAFFIC},
         "refused": counter.refused,
-        "versions": counter.registry.versions(),
+        "versions": [name for name in counter.registry.versions() if name not in _rungs(rows)],
         "history": history[-20:],
     }
 
@@ -45,6 +45,11 @@ def state_of(counter: Counter) -> dict[str, Any]:
 _TRAFFIC = (
     "champion", "challenger", "challenger_share", "canary", "canary_share", "canary_paused", "shadow", "quarantined"
 )  # fmt: skip
+
+
+def _rungs(rows: list[dict[str, Any]]) -> set[str]:
+    """The versions that are lower rungs: they stand in, and are not put to work."""
+    return {row["version"] for row in rows if row["alias"] in ("fallback", "segment")}
 
 
 def _arms_of(today: Mapping[str, Any]) -> list[dict[str, Any]]:

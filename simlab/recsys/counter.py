@@ -153,6 +153,7 @@ class Counter:
         self._here: Bools = np.zeros(0, dtype=np.bool_)
         self._numbers: dict[int, int] = {}
         self._lanes: dict[str, Lane[Ask]] = {}
+        self._coming: dict[Lane[Any], list[Any]] = {}
         self._scribe: Lane[Post | Answer | ShadowRow] = Lane("scribe", self._keep, 8 * BATCH)
         self._shadow: Lane[Requests] = Lane("shadow", self._shade, 1)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -176,7 +177,7 @@ class Counter:
             self._late(ask)
         else:
             ask.timer = self._loop.call_later(0.8 * ask.deadline_ms / 1000, self._miss, ask, lane)
-            lane.put([ask])
+            self._bring(lane, ask)
         try:
             return await ask.answer
         finally:
@@ -189,8 +190,19 @@ class Counter:
         if len(self._scribe) > QUEUE:
             raise BusyError("events waiting", QUEUE, "come again in a second")
         post = Post(events=events, receipts=self._loop.create_future())
-        self._scribe.put([post])
+        self._bring(self._scribe, post)
         return await post.receipts
+
+    def _bring(self, lane: Lane[Any], job: Ask | Post) -> None:
+        """Puts a job into a lane, together with all that the handlers bring in this turn of theirs: waking costs."""
+        if not self._coming and self._loop is not None:
+            self._loop.call_soon(self._put_all)
+        self._coming.setdefault(lane, []).append(job)
+
+    def _put_all(self) -> None:
+        coming, self._coming = self._coming, {}
+        for lane, jobs in coming.items():
+            lane.put(jobs)
 
     def refresh(self) -> None:
         """Takes in what has changed since the last batch: traffic, day, stock, events. Cheap where nothing has.
@@ -323,14 +335,16 @@ class Counter:
         waited = [1000 * (now - ask.arrived) if ask.latency_ms is None else ask.latency_ms for ask in asks]
         slates = replace(slates, latency_ms=np.array(waited))
         request_id = slates.requests.request_id.tolist()
-        rows: list[Answer] = []
+        shown, rows = slates.shown.sum(axis=1).tolist(), list[Answer]()
+        words = list(zip(slates.arm.words(), slates.model_version.words(), shown, answers(slates), strict=True))
         with self._lock:
-            words = zip(slates.arm.words(), slates.model_version.words(), answers(slates), strict=True)
-            for ask, number, (arm, version, body) in zip(asks, request_id, words, strict=True):
+            for ask, number, (arm, version, n, body) in zip(asks, request_id, words, strict=True):
                 if not ask.scored:
                     ask.scored = True
-                    row = SlateRow(number, slates.requests.day, ask.user_id, ask.second, body)
-                    rows.append(Answer(ask, row, arm, rung_of(version)))
+                    name, rung = f"{arm} {version}", rung_of(version)
+                    tally = ((f"answered {name}", 1), (f"shown {name}", n), (f"rungs {rung}", 1))
+                    row = SlateRow(number, slates.requests.day, ask.user_id, ask.second, body, tally)
+                    rows.append(Answer(ask, row, arm, rung))
         self._scribe.put(rows)
 
     def _shade(self, batch: list[Requests]) -> None:

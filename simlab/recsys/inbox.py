@@ -91,7 +91,7 @@ class Inbox:
         self._engine = opened(url)
         self._past = Past(log)
         with contextlib.ExitStack() as stack:
-            stack.callback(self.close)  # but not of an inbox that is well
+            stack.callback(self.close)  # where what follows fails
             self._begin(first_day)
             stack.pop_all()
 
@@ -132,7 +132,7 @@ class Inbox:
             day, seq = connection.execute(_TAKE, {"events": len(events)}).one()
             counts = Counter[str]()
             today = [slate for slate in slates if slate.day == day]
-            bodies, counts["slates"] = _keep_slates(connection, today) if today else ({}, 0)
+            bodies = _keep_slates(connection, today, counts) if today else {}
             seen = [shadow for shadow in shadows if shadow.day == day]
             counts["shadows"] = _keep_shadows(connection, seen) if seen else 0
             receipts: list[Receipt] = []
@@ -190,7 +190,8 @@ class Inbox:
         return [{**row._mapping, "content": json.loads(row.content)} for row in rows]
 
     def counts(self) -> dict[int, dict[str, Any]]:
-        """For each of the last days: slates, shadows, duplicate and skewed events, events by type, dead ones by reason.
+        """For each of the last days: slates, shadows, duplicate and skewed events, events by type, dead ones by reason;
+        also clicks of the day's slates as "clicked" by arm and version, and whatever SlateRow.tally brought.
 
         Dead letters and duplicates are counted on the day on which they came; a dead one once.
         """
@@ -203,20 +204,23 @@ class Inbox:
             counted = days.setdefault(day, empty)
             group, _, word = name.partition(" ")
             if word:
-                counted[group][word] = n
+                counted.setdefault(group, {})[word] = n
             else:
                 counted[group] = n
         return dict(sorted(days.items()))
 
 
-def _keep_slates(connection: Connection, slates: Sequence[SlateRow]) -> tuple[dict[int, str], int]:
-    """The body of each slate, by request_id, as it was stored first, and how many are new."""
+def _keep_slates(connection: Connection, slates: Sequence[SlateRow], counts: Counter[str]) -> dict[int, str]:
+    """The body of each slate, by request_id, as it was stored first; those that are new are counted."""
     rows = [{"request_id": slate.request_id, "second": slate.second, "body": slate.body} for slate in slates]
-    new = len(connection.execute(_KEEP_SLATES, rows).all())
-    if new == len(rows):
-        return {slate.request_id: slate.body for slate in slates}, new
+    new = {row[0] for row in connection.execute(_KEEP_SLATES, rows)}
+    counts["slates"] += len(new)
+    for slate in {slate.request_id: slate for slate in reversed(slates) if slate.request_id in new}.values():
+        counts.update(dict(slate.tally))
+    if len(new) == len(rows):
+        return {slate.request_id: slate.body for slate in slates}
     kept = rows_of(connection, _BODIES, [slate.request_id for slate in slates])
-    return {row[0]: row[1] for row in kept}, new
+    return {row[0]: row[1] for row in kept}
 
 
 def _keep_shadows(connection: Connection, shadows: Sequence[ShadowRow]) -> int:

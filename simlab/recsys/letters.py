@@ -71,6 +71,8 @@ class SlateRow:
     second: int
     body: str
     """The JSON text that was answered."""
+    tally: tuple[tuple[str, int], ...] = ()
+    """What it adds to the day's counts, where it is new: "group word" and a number."""
 
     def __post_init__(self) -> None:
         says = self.request_id & 0xFF, self.request_id >> 47, user_of(self.request_id)

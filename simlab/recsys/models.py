@@ -139,14 +139,15 @@ class FactorModel:
 
     def knows(self, user_id: Ints) -> Bools:
         """Users that it has learnt something about; those beyond its table are not."""
-        inside = user_id < len(self.known)
-        return np.asarray(inside & self.known[np.where(inside, user_id, 0)])
+        known = user_id < len(self.known)
+        known[known] = self.known[user_id[known]]
+        return known
 
     def vectors(self, user_id: Ints) -> Floats:
         """The vector of each user, zeros for those beyond the table: they count as average; shape (R, d)."""
         inside = user_id < len(self.known)
-        vector = self.user_vector[np.where(inside, user_id, 0)]
-        vector[~inside] = 0
+        vector = np.zeros((len(user_id), self.user_vector.shape[1]))
+        vector[inside] = self.user_vector[user_id[inside]]
         return vector
 
     def scores(self, requests: Requests) -> Floats:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import BindParameter, Connection, bindparam, select
 
+from simlab.errors import RunError
 from simlab.recsys.letters import (
     ATTRIBUTION_DAYS,
     SECONDS,
@@ -26,7 +27,6 @@ from simlab.recsys.letters import (
 from simlab.recsys.log import EventLog
 from simlab.recsys.storage import DEAD, EVENTS, SLATES, rows_of
 from simlab.schema import Ints, Labels, codes_of
-from simlab.tables import IMPRESSIONS
 
 _SKEW = 3600
 """Seconds by which a clock may be wrong before that is counted."""
@@ -51,7 +51,10 @@ class Past:
 
     def shown(self, impression_id: int) -> Shown | None:
         """What an impression of a closed day showed; None where there was no such impression."""
-        ids, item_id, second, version = self._of_day(max(day_of(impression_id), -1))
+        try:
+            ids, item_id, second, version = self._of_day(max(day_of(impression_id), -1))
+        except RunError:  # that day is not in the log, or not yet: this is not remembered
+            return None
         place = int(np.searchsorted(ids, impression_id))
         if place == len(ids) or ids[place] != impression_id:
             return None
@@ -62,8 +65,7 @@ class Past:
         if day < 0:
             rows = self._log.sql(f"select {', '.join(names)} from impressions order by impression_id", until=-1)
         else:
-            table = self._log.day(day)[0] if day in self._log.days else IMPRESSIONS.empty_table()
-            rows = table.select(names).sort_by("impression_id").to_pandas()
+            rows = self._log.day(day)[0].select(names).sort_by("impression_id").to_pandas()
         ids, item_id, second = (rows[name].to_numpy(np.int64) for name in names[:3])
         return ids, item_id, second, codes_of(rows["model_version"].tolist())
 
@@ -115,6 +117,9 @@ class Sorting:
         self._told.add((event.impression_id, event.type))
         self.accepted.append({"event_id": name, "seq": seq, "day": self._day} | content._asdict() | about._asdict())
         self.counts[f"events {event.type}"] += 1
+        if event.type == "click":  # on a slate of today
+            told = json.loads(self._bodies[request_of(event.impression_id)])
+            self.counts[f"clicked {told['arm']} {told['model_version']}"] += 1
         self.counts["skewed"] += self._is_skewed(event, about)
         return Receipt(name, "accepted")
 

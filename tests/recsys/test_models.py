@@ -13,9 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simlab.errors import ModelError
-from simlab.recsys.models import KINDS, FactorModel, Model, PopularityModel, RandomModel, load_model, save_model
+from simlab.recsys.models import (
+    KINDS,
+    FactorModel,
+    Model,
+    PopularityModel,
+    RandomModel,
+    SegmentModel,
+    load_model,
+    save_model,
+)
 from simlab.schema import Requests
 from simlab.streams import stream
+from simlab.testing import check_recommender
 
 
 def some_factors() -> FactorModel:
@@ -31,6 +41,7 @@ def some_factors() -> FactorModel:
 MODELS: dict[str, Model] = {
     "random": RandomModel(seed=9, n_items=5),
     "popularity": PopularityModel(score=np.array([3.0, 1.0, 4.0, 1.0, 5.0])),
+    "segment": SegmentModel(score=np.arange(10.0).reshape(2, 5), segment=np.array([1, 0, 0])),
     "factor": some_factors(),
 }
 
@@ -126,9 +137,9 @@ def sealed(folder: Path, data: bytes, **values: object) -> None:
         (lambda folder: (folder / "model.json").write_text("[1, 2]"), "model format.*reads format 1"),
         (json_without("sha256"), "m1.*checksum"),
         (json_without("card"), "m1.*checksum"),
-        (json_without("kind"), "model format.*random, popularity, factor"),
-        (json_with(kind="neural"), "model format.*neural.*random, popularity, factor"),
-        (json_with(kind=["factor"]), "model format.*random, popularity, factor"),
+        (json_without("kind"), "model format.*random, popularity, segment, factor"),
+        (json_with(kind="neural"), "model format.*neural.*random, popularity, segment, factor"),
+        (json_with(kind=["factor"]), "model format.*random, popularity, segment, factor"),
         (json_with(format=99), "model format.*99.*reads format 1"),
         (json_with(kind="popularity"), "m1.*checksum"),
     ],
@@ -168,7 +179,7 @@ class Own(PopularityModel):
 
 def test_a_model_of_an_unknown_kind_is_not_stored(tmp_path: Path) -> None:
     """It would come back as something else."""
-    with pytest.raises(ModelError, match="Own.*random, popularity, factor"):
+    with pytest.raises(ModelError, match="Own.*random, popularity, segment, factor"):
         save_model(Own(score=np.ones(3)), tmp_path / "m1", {})
     assert list(tmp_path.iterdir()) == []
 
@@ -202,6 +213,13 @@ def test_factors_score_by_the_formula() -> None:
     assert model.knows(np.array([0, 1, 2, 10**9])).tolist() == [True, False, False, False]
 
 
+def test_factors_of_nobody_know_nobody() -> None:
+    """A model that was learnt before the first shopper came scores all alike, and breaks on no user."""
+    model = replace(some_factors(), user_vector=np.empty((0, 3)), known=np.empty(0, dtype=np.bool_))
+    assert not model.knows(np.array([0, 7])).any()
+    assert model.scores(visits(0, 7)).tolist() == [model.item_bias.tolist()] * 2
+
+
 @pytest.mark.parametrize(
     ("name", "shape"),
     [("user_vector", (6, 4)), ("user_vector", (6,)), ("item_vector", (4, 3)), ("item_bias", (6,)), ("known", (5,))],
@@ -210,6 +228,33 @@ def test_factors_that_do_not_fit_together_are_refused(name: str, shape: tuple[in
     """The error shows the four shapes and what they should be."""
     with pytest.raises(ModelError, match=r"shapes of a factor model.*give \(users, d\), \(items, d\)"):
         replace(some_factors(), **{name: np.ones(shape, dtype=bool if name == "known" else float)})
+
+
+@pytest.mark.parametrize("n_segments", [0, 1, 3])
+@given(seed=st.integers(0, 100), n_users=st.integers(0, 6), n_items=st.integers(0, 5))
+def test_segments_obey_the_laws_of_a_recommender(n_segments: int, seed: int, n_users: int, n_items: int) -> None:
+    """Also without items, users or segments, and for users whose segment nobody has told."""
+    rng = stream(seed, "segments")
+    segment = rng.integers(0, n_segments, n_users) if n_segments else np.empty(0, dtype=np.int64)
+    model = SegmentModel(score=rng.normal(size=(n_segments, n_items)), segment=segment)
+    check_recommender(model, visits(*rng.integers(0, 9, 7).tolist()))
+
+
+def test_a_segment_scores_as_it_was_told() -> None:
+    """Each user the row of their segment, worked by hand; who is not known the mean of all, and a guest is not."""
+    model = SegmentModel(score=np.array([[3.0, 1.0], [0.0, 5.0]]), segment=np.array([1, 0, 1]))
+    users = (0, 1, 2, 3, 1 << 30)
+    assert model.knows(np.array(users)).tolist() == [True, True, True, False, False]
+    assert model.scores(visits(*users)).tolist() == [[0.0, 5.0], [3.0, 1.0], [0.0, 5.0], [1.5, 3.0], [1.5, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "segment"), [((2, 5), [0, 2]), ((2, 5), [-1]), ((0, 5), [0]), ((5,), [0]), ((2, 5), [[0]])]
+)
+def test_segments_that_do_not_fit_together_are_refused(shape: tuple[int, ...], segment: list[Any]) -> None:
+    """A user of a segment without scores would be served somebody else's, or fail."""
+    with pytest.raises(ModelError, match=r"segments of a model.*give scores \(segments, items\)"):
+        SegmentModel(score=np.ones(shape), segment=np.array(segment, dtype=np.int64))
 
 
 def test_popularity_and_random_know_everybody() -> None:

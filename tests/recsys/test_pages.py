@@ -91,7 +91,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """A new person's browser. Whatever they do, no script fails and nothing but the server is asked."""
     context = browser.new_context(base_url=address)
-    context.set_default_timeout(10_000)
+    expect.set_options(timeout=30_000)  # a busy machine is no failure
     page = context.new_page()
     asked: list[str] = []
     failed: list[str] = []
@@ -109,6 +109,19 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 def enter(page: Page) -> None:
     page.goto("/")
     expect(page.locator("#slate li")).to_have_count(10)
+    settled(page)
+
+
+def shop_as(page: Page, number: int) -> None:
+    """Picks a shopper, and waits for their first slate."""
+    with page.expect_response("**/recommend"):
+        page.get_by_label("Who is shopping?").select_option(index=number)
+    settled(page)
+
+
+def settled(page: Page) -> None:
+    """Waits until what was answered is shown."""
+    expect(page.locator("#slate")).to_have_attribute("aria-busy", "false")
 
 
 def body(request: Request) -> dict[str, Any]:
@@ -130,7 +143,7 @@ def heard(page: Page) -> list[list[dict[str, Any]]]:
 def test_a_look_and_a_purchase_reach_the_shop_and_the_change_is_told(page: Page) -> None:
     """Each deed is one event about what was shown; the next slate comes by itself and is compared with the last."""
     enter(page)
-    page.get_by_label("Who is shopping?").select_option(index=1)
+    shop_as(page, 1)
     expect(page.get_by_role("status")).to_contain_text("first slate")
     batches = heard(page)
     name = page.locator("#slate h3").nth(2).inner_text()
@@ -169,7 +182,7 @@ def test_what_changed_is_what_differs(page: Page) -> None:
         route.fulfill(json=told | {"items": items, "rung": "personal"})
 
     page.route("**/recommend", answer)
-    page.get_by_label("Who is shopping?").select_option(index=2)
+    shop_as(page, 2)
     expect(page.get_by_role("status")).to_contain_text("first slate")
     page.get_by_role("button", name="Next slate").click()
     expect(page.get_by_role("status")).to_contain_text("1 new, 1 gone, 8 moved up, 1 moved down.")
@@ -197,8 +210,9 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     """Tab, Enter and Escape do all; after a deed the focus stands where the change is told."""
     enter(page)
     page.get_by_label("Who is shopping?").focus()
-    page.keyboard.press("ArrowDown")
-    expect(page.get_by_role("status")).to_contain_text("first slate")
+    with page.expect_response("**/recommend"):
+        page.keyboard.press("ArrowDown")
+    settled(page)
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Next slate")).to_be_focused()
     page.keyboard.press("Tab")

@@ -16,7 +16,7 @@ import pytest
 from simlab.errors import ConfigError, DataError
 from simlab.recsys.log import EventLog
 from simlab.recsys.metrics import auc
-from simlab.recsys.models import FactorModel, Model, PopularityModel
+from simlab.recsys.models import FactorModel, Model, PopularityModel, SegmentModel
 from simlab.recsys.training import TRAINERS, Interactions, TrainingConfig, fit, interactions, train
 from simlab.schema import (
     GUESTS,
@@ -321,6 +321,30 @@ def test_learning_from_nothing(algorithm: str) -> None:
             fit(nothing, goods, people, config=config)
     else:
         assert np.isfinite(scores(fit(nothing, goods, people, config=config), 3)).all()
+
+
+def test_a_small_segment_borrows_from_all() -> None:
+    """score = clicks of the segment + 20 x share of all clicks: worked by hand, and ranked as it should be.
+
+    A segment without clicks is ranked as all are, one click does not outdo what everybody likes, many do.
+    """
+    clicks = [(0, 0, 30.0), (1, 1, 9.0), (2, 2, 1.0)]  # user, item, weight; user 3 has none, and segment d is empty
+    data = Interactions(
+        user_id=np.array([user for user, _, _ in clicks]),
+        item_id=np.array([item for _, item, _ in clicks]),
+        weight=np.array([weight for _, _, weight in clicks]),
+    )
+    people = shoppers_of(["a", "b", "c", "d"])
+    model = fit(data, catalogue_of(["toys"] * 4), people, config=TrainingConfig(algorithm="segment"))
+    assert isinstance(model, SegmentModel)
+    borrowed = 20 * np.array([30, 9, 1, 0]) / 40
+    np.testing.assert_allclose(model.score, borrowed + np.diag([30.0, 9.0, 1.0, 0.0]), rtol=1e-15)
+    assert model.segment.tolist() == [0, 1, 2, 3]
+    best = scores(model, 4).argmax(axis=1)
+    assert best.tolist() == [0, 0, 0, 0]
+    more = replace(data, weight=np.array([30.0, 40.0, 1.0]))
+    again = fit(more, catalogue_of(["toys"] * 4), people, config=TrainingConfig(algorithm="segment"))
+    assert scores(again, 4).argmax(axis=1).tolist() == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("algorithm", TRAINERS)
