@@ -123,7 +123,7 @@ def post(path: str, body: dict[str, Any]) -> bytes:
 def shoppers(path: str, n: int) -> list[bytes]:
     """Requests of `n` shoppers, one after another."""
     users = stream(0, "benchmark", path).integers(N_USERS, size=n).tolist()
-    return [post(path, {"user_id": user_id, "n": N}) for user_id in users]
+    return [post(path, {"user_id": user_id, "n": N, "deadline_ms": 1000}) for user_id in users]
 
 
 def arrivals(rate: float, seconds: float) -> Floats:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simlab.recsys.training import TrainingConfig
     from simlab.world.config import WorldConfig
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "Oracle": "simlab.lab.oracle",

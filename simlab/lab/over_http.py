@@ -124,8 +124,8 @@ class OverHttp:
             self._connections.append(connection)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.server.config.token}"}
         connection.request("POST", path, text, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        with connection.getresponse() as answer:
+            return answer.status, answer.read().decode()
 
     def _drop(self) -> None:
         connection = getattr(self._own, "connection", None)

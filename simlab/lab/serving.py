@@ -14,10 +14,13 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from simlab.errors import InboxError, RunError
 from simlab.files import locked, temporary_folder
@@ -138,7 +141,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, patience: float = 60.0) -> None:
+    def start(self, patience: float = 120.0) -> None:
         """Starts it, and waits until it is ready. Raises `RunError` with its last words where it is not."""
         command = [sys.executable, "-m", "simlab.lab.serving", str(self.port), str(self._workers)]
         environment = {**os.environ, "SIMLAB_SERVE": json.dumps(asdict(self.config)), "OPENBLAS_NUM_THREADS": "1"}
@@ -153,6 +156,17 @@ class Server:
                 self.stop()
                 raise RunError("server", self.url, f"it did not start: {self._last_words()}")
             time.sleep(0.05)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What it answers to `body`, with the token. Raises `RunError` where it refuses, saying why."""
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.config.token}"}
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RunError(f"server, {path}", error.code, error.read().decode()) from error
 
     def stop(self) -> None:
         """Lets it finish what waits."""

@@ -155,6 +155,7 @@ class Counter:
         self._lanes: dict[str, Lane[Ask]] = {}
         self._coming: dict[Lane[Any], list[Any]] = {}
         self._scribe: Lane[Post | Answer | ShadowRow] = Lane("scribe", self._keep, 8 * BATCH)
+        self._late: Lane[Ask] = Lane("late", self._lower)
         self._shadow: Lane[Requests] = Lane("shadow", self._shade, 1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.refresh()
@@ -174,7 +175,7 @@ class Counter:
         if len(lane) + len(self._scribe) > QUEUE:
             raise BusyError("requests waiting", QUEUE, "come again in a second")
         if lane.stuck:
-            self._late(ask)
+            self._bring(self._late, ask)
         else:
             ask.timer = self._loop.call_later(0.8 * ask.deadline_ms / 1000, self._miss, ask, lane)
             self._bring(lane, ask)
@@ -245,6 +246,7 @@ class Counter:
         """Finishes what waits."""
         for lane in self._lanes.values():
             lane.close()
+        self._late.close()
         self._shadow.close()
         self._scribe.close()
 
@@ -271,15 +273,22 @@ class Counter:
         return lane
 
     def _score(self, asks: list[Ask]) -> None:
-        """Work of a lane: slates for those who wait, by all rungs."""
+        """Work of a lane: slates by all rungs."""
         try:
             self.refresh()
-            asks = self._of_the_day(asks)
+        except Exception as error:
+            self._fail(asks, error)
+            return
+        self._answer(asks, personal=True)
+
+    def _answer(self, asks: list[Ask], *, personal: bool) -> None:
+        """Slates for those who still wait."""
+        try:
+            asks = self._of_the_day([ask for ask in asks if not ask.scored])
             for n in {ask.n for ask in asks}:
                 some = [ask for ask in asks if ask.n == n]
                 requests = self._requests(some)
-                slates = self.service.recommend(requests, self._here)
-                self._hand_over(some, slates)
+                self._hand_over(some, self.service.recommend(requests, self._here, personal=personal))
                 if self.service.traffic.shadow is not None and len(self._shadow) < BATCH:
                     self._shadow.put([requests])
         except Exception as error:  # a handler that waits must hear of it, whatever it is
@@ -289,16 +298,12 @@ class Counter:
         """The deadline has come: a lower rung answers, unless the model just has."""
         if not ask.scored:
             lane.stuck = True
-            self._late(ask)
+            self._bring(self._late, ask)
 
-    def _late(self, ask: Ask) -> None:
-        LATE.inc()
-        try:
-            asks = self._of_the_day([ask])
-            if asks:
-                self._hand_over(asks, self.service.recommend(self._requests(asks), self._here, personal=False))
-        except Exception as error:
-            self._fail([ask], error)
+    def _lower(self, asks: list[Ask]) -> None:
+        """Work of the lane of those who cannot wait: slates by the rungs below."""
+        LATE.inc(len(asks))
+        self._answer(asks, personal=False)
 
     def _of_the_day(self, asks: list[Ask]) -> list[Ask]:
         """Those who ask for the open day, each with a number; the others are told."""
@@ -371,15 +376,17 @@ class Counter:
             self._call(*(_raiser(post.receipts, error) for post in posts))
             return
         now, done = time.perf_counter(), list[Callable[[], None]]()
+        told = list[tuple[str, str, float]]()
         for (ask, row, arm, rung), body in zip(served, bodies, strict=True):
             if body == row.body or (body and ask.number is not None):
                 done.append(_setter(ask.answer, body))
-                self.watch.answered(arm, rung, now - ask.arrived)
+                told.append((arm, rung, now - ask.arrived))
             else:
                 self._again(ask, body)
-        told = iter(receipts)
-        done += [_setter(post.receipts, [next(told) for _ in post.events]) for post in posts]
+        left = iter(receipts)
+        done += [_setter(post.receipts, [next(left) for _ in post.events]) for post in posts]
         self._call(*done)
+        self.watch.answered(told)
         if posts:
             self.watch.received([one.outcome for one in receipts], now - posts[0].arrived)
 

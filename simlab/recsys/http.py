@@ -10,8 +10,10 @@ wait) it is 503: nothing has happened, and the same request can be sent again.
 """
 
 import asyncio
+import gc
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -95,15 +97,21 @@ def registry_of(run: Path, clock: Clock = wall_clock) -> Registry:
 def app_from_environment() -> FastAPI:
     """The application of the settings in $SIMLAB_SERVE: how each worker process comes to its own."""
     settings = json.loads(os.environ["SIMLAB_SERVE"])
-    return create_app(from_dict(ServeConfig, settings))
+    return create_app(from_dict(ServeConfig, settings), alone=True)
 
 
-def create_app(config: ServeConfig, clock: Clock = wall_clock) -> FastAPI:
-    """The application that serves `config`; it opens when it is started, and finishes what waits when it is stopped."""
+def create_app(config: ServeConfig, clock: Clock = wall_clock, *, alone: bool = False) -> FastAPI:
+    """The application that serves `config`; it opens when it is started, and finishes what waits when it is stopped.
+
+    Where it is `alone` in its process, it sets that up for itself too.
+    """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         app.state.counter = await asyncio.to_thread(open_counter, config, clock)
+        if alone:
+            gc.freeze()  # what is there now stays for ever: the collector need not look through it again and again
+            sys.setswitchinterval(0.001)  # lanes and the scribe work a little at a time: they get their turn soon
         say("open", run=config.run, day=app.state.counter.day, worker=os.getpid())
         yield
         await asyncio.to_thread(app.state.counter.close)

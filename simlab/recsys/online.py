@@ -50,15 +50,15 @@ class OnlineConfig:
     """Best items of the model among which exploration chooses, from 1 to 1000."""
     width: float = 1.0
     """Thompson: how unsure the score of an item is that was never shown, in standard deviations of the candidates'
-    scores, above 0. Being shown makes it surer."""
+    scores, from 0.2 up. Being shown makes it surer."""
 
     def __post_init__(self) -> None:
         check_types(self)
         choose("exploration", self.exploration, dict.fromkeys(EXPLORATIONS))
         for name in ("fold_in", "suppress_days"):
             require(name, getattr(self, name), getattr(self, name) >= 0, "give a number from 0 up")
-        for name in ("ridge", "width"):
-            require(name, getattr(self, name), getattr(self, name) > 0, "give a number above 0")
+        require("ridge", self.ridge, self.ridge > 0, "give a number above 0")
+        require("width", self.width, self.width >= 0.2, "give a number from 0.2 up: the grid sees no finer")
         require("memory_days", self.memory_days, self.memory_days >= 1, "give a whole number from 1 up")
         require("epsilon", self.epsilon, 0 <= self.epsilon <= 1, "give a probability in [0, 1]")
         require("candidates", self.candidates, 1 <= self.candidates <= 1000, "give a whole number from 1 to 1000")
@@ -97,7 +97,7 @@ class Live:
             return
         first = day - max(self.config.memory_days, self.config.suppress_days)
         bad = ", ".join(f"'{version}'" for version in without)
-        good = f"and model_version not in ({bad})" if without else ""
+        good = f"and coalesce(model_version, '') not in ({bad})" if without else ""
         rows = log.sql(
             f"""select user_id, item_id, day, 'click' as kind, impression_id from impressions
                 where clicked and day between {first} and {day - 1} {good}
@@ -218,6 +218,8 @@ def _explore(item_id: Ints, score: Floats, spread: Floats, luck: Floats, epsilon
         m = 0
         while m < item_id.shape[1] and item_id[r, m] != NO_ITEM:
             m += 1
+        if m == 0:  # nothing is left for this one
+            continue
         left = np.ones(m, dtype=np.bool_)
         density, below = _on_grid(score[r, :m], spread[r, :m]) if epsilon < 0 else (score[:0], score[:0])
         for place in range(min(n, m)):

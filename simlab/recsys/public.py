@@ -33,7 +33,7 @@ def write_public(file: Path, catalogue: Catalogue, shoppers: Shoppers) -> None:
 def read_public(file: Path) -> tuple[Catalogue, Shoppers]:
     """The goods and the shoppers in `file`. Raises `DataError` where it is missing or damaged."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         labels = {name: Labels(codes=arrays[name], names=tuple(arrays[f"{name}_names"].tolist())) for name in _LABELS}
         catalogue = Catalogue(
@@ -43,6 +43,6 @@ def read_public(file: Path) -> tuple[Catalogue, Shoppers]:
             **{name: arrays[name] for name in _ITEMS},
         )
         people = Shoppers(segment=labels["segment"], region=labels["region"], arrival_day=arrays["arrival_day"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError("what is public of the shop", str(file), f"serve the run again to make it ({error})") from error
     return catalogue, people

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from simlab.errors import InboxError, SimlabError
 from simlab.recsys.control import state_of
-from simlab.recsys.counter import Ask
+from simlab.recsys.counter import Ask, Counter
 from simlab.recsys.desk import Desk, as_json
 from simlab.recsys.inbox import Event
 from simlab.recsys.watch import metrics_text
@@ -40,7 +40,7 @@ _NOTHING = json.dumps(
 
 
 @SHOP.post("/recommend")
-async def recommend(request: Request, body: Recommend, counter: Desk) -> Response:
+async def recommend(request: Request, body: Recommend) -> Response:
     """A slate for a shopper, kept before it is answered. With context.visit and .page, repeating is harmless."""
     told, now = body.context, request.app.state.clock()
     ask = Ask(
@@ -54,6 +54,7 @@ async def recommend(request: Request, body: Recommend, counter: Desk) -> Respons
         deadline_ms=body.deadline_ms,
         answer=asyncio.get_running_loop().create_future(),
     )
+    counter: Counter = request.app.state.counter
     return Response(await counter.recommend(ask), media_type="application/json")
 
 

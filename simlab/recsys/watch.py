@@ -6,6 +6,7 @@ With several workers each counts its own; where PROMETHEUS_MULTIPROC_DIR names a
 
 import os
 import time
+from collections import Counter as Tally
 from collections import deque
 from collections.abc import Sequence
 
@@ -37,12 +38,15 @@ class Watch:
         """Seconds."""
         self._last: deque[tuple[float, float]] = deque(maxlen=20_000)
 
-    def answered(self, arm: str, rung: str, seconds: float) -> None:
-        """A slate was kept so many seconds after it was asked for."""
-        self.requests += 1
-        self._last.append((time.monotonic(), seconds))
-        ANSWERS.labels(arm, rung).inc()
-        WAITED.observe(seconds)
+    def answered(self, slates: Sequence[tuple[str, str, float]]) -> None:
+        """Slates were kept: of an arm, by a rung, so many seconds after they were asked for."""
+        now = time.monotonic()
+        self.requests += len(slates)
+        for (arm, rung), n in Tally((arm, rung) for arm, rung, _ in slates).items():
+            ANSWERS.labels(arm, rung).inc(n)
+        for _, _, seconds in slates:
+            self._last.append((now, seconds))
+            WAITED.observe(seconds)
 
     def received(self, outcomes: Sequence[str], lag: float) -> None:
         """Events were kept, the first of them `lag` seconds after it came."""

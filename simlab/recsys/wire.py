@@ -4,7 +4,7 @@ Ids of requests and impressions have 63 bits, more than JavaScript's numbers hol
 """
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -98,42 +98,30 @@ class CloseDay(Body):
 
 
 def answers(slates: Slates) -> list[str]:
-    """The JSON text that answers each request."""
+    """The JSON text that answers each request; written out, as a general encoder takes three times as long."""
     asked = slates.requests
-    request_id = asked.request_id.tolist()
     columns = (
-        request_id,
+        asked.request_id.tolist(),
         asked.user_id.tolist(),
         asked.second.tolist(),
         slates.model_version.words(),
         slates.arm.words(),
         slates.latency_ms.tolist(),
+        zip(slates.item_id.tolist(), slates.propensity.tolist(), slates.source.tolist(), strict=True),
     )
-    tables = zip(slates.item_id.tolist(), slates.propensity.tolist(), slates.source.tolist())
     told = []
-    for (number, user_id, second, version, arm, latency), row in zip(zip(*columns), tables):
+    for number, user_id, second, version, arm, latency, row in zip(*columns, strict=True):
         rung = rung_of(version)
-        answer: dict[str, Any] = {
-            "request_id": str(number),
-            "day": asked.day,
-            "second": second,
-            "user_id": user_id,
-            "arm": arm,
-            "model_version": version,
-            "rung": rung,
-            "source": "model" if rung == "personal" else "fallback",
-            "latency_ms": latency,
-            "items": [
-                {
-                    "item_id": item_id,
-                    "position": position,
-                    "impression_id": str(number | position),
-                    "propensity": propensity,
-                    "source": SOURCES[source],
-                }
-                for position, (item_id, propensity, source) in enumerate(zip(*row))
-                if item_id != NO_ITEM
-            ],
-        }
-        told.append(json.dumps(answer))
+        items = ", ".join(
+            f'{{"item_id": {item_id}, "position": {position}, "impression_id": "{number | position}", '
+            f'"propensity": {propensity!r}, "source": "{SOURCES[source]}"}}'
+            for position, (item_id, propensity, source) in enumerate(zip(*row))
+            if item_id != NO_ITEM
+        )
+        told.append(
+            f'{{"request_id": "{number}", "day": {asked.day}, "second": {second}, "user_id": {user_id}, '
+            f'"arm": "{arm}", "model_version": {json.dumps(version)}, "rung": "{rung}", '
+            f'"source": "{"model" if rung == "personal" else "fallback"}", "latency_ms": {latency!r}, '
+            f'"items": [{items}]}}'
+        )
     return told

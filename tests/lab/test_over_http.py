@@ -74,7 +74,8 @@ def test_ten_days_over_http_are_those_in_process(in_process: Run) -> None:
 
 def _plain(table: pa.Table, keys: list[str]) -> pd.DataFrame:
     words = [name for name in ("model_version", "arm", "source", "kind") if name in table.column_names]
-    return table.to_pandas().astype(dict.fromkeys(words, str)).sort_values(keys, ignore_index=True)
+    rows: pd.DataFrame = table.to_pandas()
+    return rows.astype(dict.fromkeys(words, str)).sort_values(keys, ignore_index=True)
 
 
 class Mishaps(OverHttp):
@@ -92,7 +93,7 @@ class Mishaps(OverHttp):
 
     def show(self, requests: Requests) -> Slates:
         self.asked += 1
-        timer = threading.Timer(0.01 * (self.asked % 7), self._kill) if self.asked % 5 == 0 else None
+        timer = threading.Timer(0.01 * (self.asked % 5), self._kill) if self.asked % 19 == 0 else None
         if timer is not None:
             timer.start()
         slates = super().show(requests)
@@ -101,7 +102,7 @@ class Mishaps(OverHttp):
         return slates
 
     def tell(self, slates: Slates, outcomes: Outcomes, feedback: pa.Table) -> None:
-        if self.asked % 11 == 0:
+        if self.asked % 31 == 0:
             self._kill()
         super().tell(slates, outcomes, feedback)
 
@@ -111,7 +112,7 @@ class Mishaps(OverHttp):
         super().open_day(day, here, arriving)
 
     def close_day(self, day: int, impressions: pa.Table, feedback: pa.Table) -> None:
-        timer = threading.Timer(0.02, self._kill) if day in (1, 5) else None
+        timer = threading.Timer(0.02, self._kill) if day in (1, 6) else None
         if timer is not None:
             timer.start()
         super().close_day(day, impressions, feedback)
