@@ -9,6 +9,7 @@ Both see the same and say the same: what passes here are requests, slates and fe
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from simlab.recsys.letters import user_of
 from simlab.recsys.log import EventLog
@@ -62,7 +63,7 @@ class InProcess:
         self.refresh()
         service.live.open_day(self._log, day, service.traffic.quarantined)
         self._here = here[: len(service.catalogue)]
-        self._hear(arriving, day)
+        self._hear(self._sound(arriving, day), day)
 
     def show(self, requests: Requests) -> Slates:
         """A slate for each request."""
@@ -77,6 +78,15 @@ class InProcess:
         pairs = zip(asked.user_id[row].tolist(), slates.item_id[row, position].tolist(), strict=True)
         live.hear([Act(user_id, item_id, "click", asked.day) for user_id, item_id in pairs])
         self._hear(feedback, asked.day)
+
+    def _sound(self, feedback: pa.Table, day: int) -> pa.Table:
+        """FEEDBACK without what is about items that versions in quarantine have shown."""
+        bad = self.service.traffic.quarantined
+        if not (bad and self.service.live.config.listens):
+            return feedback
+        names = ", ".join(f"'{version}'" for version in bad)
+        shown = self._log.sql(f"select impression_id from impressions where model_version in ({names})", until=day - 1)
+        return feedback.filter(pc.invert(pc.is_in(feedback["impression_id"], pa.array(shown["impression_id"]))))
 
     def _hear(self, feedback: pa.Table, day: int) -> None:
         columns = (feedback[name].to_pylist() for name in ("impression_id", "item_id", "kind"))

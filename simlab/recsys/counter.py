@@ -101,13 +101,22 @@ class Lane(Generic[Job]):
         self._jobs: deque[Job] = deque()
         self._wake = threading.Condition()
         self._open = True
-        self.stuck = False
-        """Whether its present batch is past a deadline."""
+        self._busy = self._stuck = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether its present batch is past a deadline."""
+        return self._stuck
+
+    def miss(self) -> None:
+        """Says that a deadline has passed: the lane is stuck until its present batch is done."""
+        with self._wake:
+            self._stuck = self._busy
 
     def put(self, jobs: Iterable[Job]) -> None:
         """Puts jobs at the end."""
@@ -130,8 +139,10 @@ class Lane(Generic[Job]):
                 if not self._jobs:
                     return
                 batch = [self._jobs.popleft() for _ in range(min(self._most, len(self._jobs)))]
+                self._busy = True
             self._work(batch)
-            self.stuck = False
+            with self._wake:
+                self._busy = self._stuck = False
 
 
 class Counter:
@@ -289,6 +300,7 @@ class Counter:
                 some = [ask for ask in asks if ask.n == n]
                 requests = self._requests(some)
                 self._hand_over(some, self.service.recommend(requests, self._here, personal=personal))
+                self.watch.failed(self.service.failures)
                 if self.service.traffic.shadow is not None and len(self._shadow) < BATCH:
                     self._shadow.put([requests])
         except Exception as error:  # a handler that waits must hear of it, whatever it is
@@ -297,7 +309,7 @@ class Counter:
     def _miss(self, ask: Ask, lane: Lane[Ask]) -> None:
         """The deadline has come: a lower rung answers, unless the model just has."""
         if not ask.scored:
-            lane.stuck = True
+            lane.miss()
             self._bring(self._late, ask)
 
     def _lower(self, asks: list[Ask]) -> None:
@@ -378,7 +390,7 @@ class Counter:
         now, done = time.perf_counter(), list[Callable[[], None]]()
         told = list[tuple[str, str, float]]()
         for (ask, row, arm, rung), body in zip(served, bodies, strict=True):
-            if body == row.body or (body and ask.number is not None):
+            if body is row.body or (body and ask.number is not None):  # another's may read the same
                 done.append(_setter(ask.answer, body))
                 told.append((arm, rung, now - ask.arrived))
             else:

@@ -125,8 +125,9 @@ class Inbox:
     ) -> tuple[list[str], list[Receipt]]:
         """Keeps slates and events in one transaction; returns when they are on the disk.
 
-        For each slate, the body to answer: its own, or the one that was stored first under its request_id, or "" where
-        its day is not the open one, so that it was not kept. For each event its receipt; events see these slates.
+        For each slate, the body to answer: its own (this very object) where it is kept now, else the one that was
+        stored first under its request_id, or "" where its day is not the open one, so that it was not kept. For each
+        event its receipt; events see these slates.
         """
         with transaction(self._engine) as connection:
             day, seq = connection.execute(_TAKE, {"events": len(events)}).one()
@@ -215,12 +216,11 @@ def _keep_slates(connection: Connection, slates: Sequence[SlateRow], counts: Cou
     rows = [{"request_id": slate.request_id, "second": slate.second, "body": slate.body} for slate in slates]
     new = {row[0] for row in connection.execute(_KEEP_SLATES, rows)}
     counts["slates"] += len(new)
-    for slate in {slate.request_id: slate for slate in reversed(slates) if slate.request_id in new}.values():
+    first = {slate.request_id: slate for slate in reversed(slates) if slate.request_id in new}
+    for slate in first.values():
         counts.update(dict(slate.tally))
-    if len(new) == len(rows):
-        return {slate.request_id: slate.body for slate in slates}
-    kept = rows_of(connection, _BODIES, [slate.request_id for slate in slates])
-    return {row[0]: row[1] for row in kept}
+    kept = rows_of(connection, _BODIES, [slate.request_id for slate in slates if slate.request_id not in new])
+    return {row[0]: row[1] for row in kept} | {number: slate.body for number, slate in first.items()}
 
 
 def _keep_shadows(connection: Connection, shadows: Sequence[ShadowRow]) -> int:

@@ -49,7 +49,8 @@ STATE = Table(
 SLATES = Table(
     "slates",
     _METADATA,
-    Column("request_id", _ID, primary_key=True, autoincrement=False),
+    Column("number", _ID, primary_key=True),  # as they come, so that rows are added at the end, whatever their ids
+    Column("request_id", _ID, nullable=False, unique=True),
     Column("second", Integer, nullable=False),
     Column("body", Text, nullable=False),
 )

@@ -4,6 +4,7 @@ With several workers each counts its own; where PROMETHEUS_MULTIPROC_DIR names a
 /metrics tells is the exact sum of all, also of those that have been started anew.
 """
 
+import collections
 import os
 import time
 from collections import Counter as Tally
@@ -36,6 +37,7 @@ class Watch:
         """Since the start of this process."""
         self.lag = 0.0
         """Seconds."""
+        self._failed = collections.Counter[str]()
         self._last: deque[tuple[float, float]] = deque(maxlen=20_000)
 
     def answered(self, slates: Sequence[tuple[str, str, float]]) -> None:
@@ -55,6 +57,12 @@ class Watch:
         LAG.set(lag)
         for outcome in outcomes:
             RECEIPTS.labels(outcome).inc()
+
+    def failed(self, failures: collections.Counter[str]) -> None:
+        """Takes in how often each version has raised an error so far."""
+        for version, n in failures.copy().items():
+            FAILURES.labels(version).inc(max(0, n - self._failed[version]))
+            self._failed[version] = n
 
     def rate(self) -> float:
         """Slates a second, over the last WINDOW."""

@@ -96,7 +96,7 @@ def served(
             days=DAY,
             seed=3,
             out=made,
-            train={"algorithm": "als"},
+            training={"algorithm": "lightfm"},
             world={"n_users": N_USERS, "n_items": N_ITEMS, "history_days": 14},
         )
     folder = factory.mktemp("served") / "run"

@@ -5,13 +5,14 @@ import logging
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simlab.recsys.desk import LOG, as_json, say, wall_clock
 
 
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()))
+@settings(deadline=None)
 def test_every_word_can_be_told_back(value: dict[str, object]) -> None:
     """Also lone halves of characters, which are no UTF-8: the answer is ASCII, and reads as what was told."""
     for told in (value, {"odd": "\ud800", "\udfff": "\x00"}):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simlab.errors import ModelError
@@ -232,6 +232,7 @@ def test_factors_that_do_not_fit_together_are_refused(name: str, shape: tuple[in
 
 @pytest.mark.parametrize("n_segments", [0, 1, 3])
 @given(seed=st.integers(0, 100), n_users=st.integers(0, 6), n_items=st.integers(0, 5))
+@settings(deadline=None)
 def test_segments_obey_the_laws_of_a_recommender(n_segments: int, seed: int, n_users: int, n_items: int) -> None:
     """Also without items, users or segments, and for users whose segment nobody has told."""
     rng = stream(seed, "segments")
@@ -264,6 +265,7 @@ def test_popularity_and_random_know_everybody() -> None:
 
 
 @given(st.permutations(range(8)), st.integers(-100, 100))
+@settings(deadline=None)
 def test_random_scores_belong_to_day_user_and_visit(order: list[int], day: int) -> None:
     """In any order and company the same; on another day, for another user or visit, others."""
     model = RandomModel(seed=3, n_items=4)

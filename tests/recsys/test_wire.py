@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -118,6 +118,7 @@ def test_what_is_not_is_refused_by_the_name_of_its_field(kind: type[Body], conte
 
 
 @given(st.integers(0, 2**63 - 1))
+@settings(deadline=None)
 def test_an_impression_is_a_number_or_a_word(impression_id: int) -> None:
     """Both mean the same; 63 bits survive."""
     for told in (impression_id, str(impression_id)):
@@ -138,6 +139,7 @@ JSON = st.recursive(
         JSON,
     ),
 )
+@settings(deadline=None)
 def test_whatever_is_said_is_taken_or_refused(kind: type[Body], content: dict[str, Any]) -> None:
     """There is no third way."""
     with contextlib.suppress(ValidationError):
