@@ -111,6 +111,12 @@ async def ops() -> FileResponse:
     return FileResponse(PAGES / "ops.html")
 
 
+@SHOP.get("/look.css", include_in_schema=False)
+async def look() -> FileResponse:
+    """The style of both."""
+    return FileResponse(PAGES / "look.css")
+
+
 @SHOP.get("/healthz")
 async def healthz() -> Response:
     """Whether the process is alive."""

@@ -171,7 +171,7 @@ def test_every_event_has_its_outcome(own: Shop) -> None:
     assert counts["events"] == {"click": 1, "purchase": 1}
     assert own.admin("close-day", day=DAY).status_code == 200
     receipts = own.tell(("f", three, "click"), ("g", three, "purchase"), ("b", two, "purchase"), value=2.0)
-    assert [one["outcome"] for one in receipts] == ["dead", "accepted", "dead"]
+    assert [one["outcome"] for one in receipts] == ["dead", "accepted", "duplicate"]
     _, feedback = own.counter.inbox.log.day(DAY)
     assert feedback["item_id"].to_pylist() == [items[1]["item_id"]]
 
@@ -206,12 +206,14 @@ def test_the_shoppers_are_those_who_have_arrived(shop: Shop) -> None:
     assert len(shop.client.get("/shoppers", params={"n": 1}).json()["shoppers"]) == 1
 
 
-@pytest.mark.parametrize(("route", "word"), [("/", "<html"), ("/ops", "<html")])
-def test_the_pages_are_there(route: str, word: str, shop: Shop) -> None:
-    """Files of the package, as HTML."""
+@pytest.mark.parametrize(
+    ("route", "kind", "word"), [("/", "html", "<html"), ("/ops", "html", "<html"), ("/look.css", "css", ":root")]
+)
+def test_the_pages_are_there(route: str, kind: str, word: str, shop: Shop) -> None:
+    """Files of the package, each as what it is."""
     answer = shop.client.get(route)
     assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-type"].startswith(f"text/{kind}")
     assert word in answer.text.lower()
 
 
@@ -290,6 +292,6 @@ def test_every_route_has_a_test() -> None:
     """None is added without one."""
     routes = {getattr(route, "path", None) for route in SHOP.routes}
     assert routes == {
-        "/", "/ops", "/recommend", "/feedback", "/noop", "/catalogue", "/shoppers",
+        "/", "/ops", "/look.css", "/recommend", "/feedback", "/noop", "/catalogue", "/shoppers",
         "/healthz", "/readyz", "/metrics", "/ops/state", "/ops/events",
     }  # fmt: skip
