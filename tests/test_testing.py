@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from simlab.recsys.models import KINDS, FactorModel, Model, PopularityModel, RandomModel
+from simlab.recsys.models import KINDS, FactorModel, Model, PopularityModel, RandomModel, SegmentModel
 from simlab.recsys.service import Service
 from simlab.schema import NEVER, NO_ITEM, Bools, Catalogue, Floats, Ints, Labels, Outcomes, Requests, Slates
 from simlab.streams import stream, uniforms
@@ -48,6 +48,9 @@ def some_factors() -> FactorModel:
 MODELS: dict[str, Model] = {
     "random": RandomModel(seed=5, n_items=N_ITEMS),
     "popularity": PopularityModel(score=np.arange(N_ITEMS, dtype=np.float64)),
+    "segment": SegmentModel(
+        score=stream(3, "test segments").random((3, N_ITEMS)), segment=np.arange(N_USERS, dtype=np.int64) % 3
+    ),
     "factor": some_factors(),
 }
 

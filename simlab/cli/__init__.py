@@ -1,4 +1,4 @@
-"""The command line: `simlab run | course | report | serve | close-day | deploy | data | world`. Thin: it reads words, calls the package, prints.
+"""The command line, `simlab COMMAND`. Thin: it reads words, calls the package, prints.
 
 Exit codes: 0 done, 2 something in the call, in a file or in a notebook has to be mended (the message says what), 130
 interrupted (the same command goes on where it stopped), 141 whoever read the output has had enough (`| head`).

@@ -121,6 +121,7 @@ def serve(config: ServeConfig, *, host: str, port: int, workers: int = 1, hold: 
         log_config=LOGGING,
         access_log=False,
         timeout_graceful_shutdown=3,  # the control room's stream never ends by itself
+        timeout_worker_healthcheck=30,  # on a busy machine a worker needs more than 5 s to begin
         limit_concurrency=None,
     )
 
@@ -214,7 +215,8 @@ def main() -> None:
     """
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # not by sys.stdin, whose lock a thread must not hold when Python ends
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

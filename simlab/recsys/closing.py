@@ -104,7 +104,9 @@ def _move(engine: Engine, log: EventLog, day: int) -> None:
 
 def _of_day(table: Table, day: int) -> Select[Any]:
     within = table.c.request_id.between(first_id(day), first_id(day + 1) - 1)
-    return select(table).where(within).order_by(table.c.request_id, *table.primary_key).execution_options(yield_per=1000)
+    return (
+        select(table).where(within).order_by(table.c.request_id, *table.primary_key).execution_options(yield_per=1000)
+    )
 
 
 def _slates(connection: Connection, day: int) -> Slates:

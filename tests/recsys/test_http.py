@@ -85,7 +85,7 @@ def routes(*, described: bool = False) -> set[tuple[str, str]]:
     """Every route, or those that are to be described, and how it is asked."""
     found = [route for route in (*SHOP.routes, *ADMIN_ROUTES.routes) if isinstance(route, APIRoute)]
     kept = [route for route in found if route.include_in_schema or not described]
-    return {(route.path, method.lower()) for route in kept for method in route.methods}
+    return {(route.path, method.lower()) for route in kept for method in route.methods or ()}
 
 
 def references(part: Any) -> Iterator[str]:
