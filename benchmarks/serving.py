@@ -14,6 +14,7 @@ import selectors
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -79,7 +80,7 @@ class Told(NamedTuple):
 def offer(port: int, requests: Sequence[bytes], due: Floats, connections: int = CONNECTIONS) -> Told:
     """Sends each request when it is due, or, where all connections wait, as soon as one is free."""
     with selectors.DefaultSelector() as poll:
-        free = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
+        free = deque(socket.create_connection(("127.0.0.1", port)) for _ in range(connections))
         for one in free:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             poll.register(one, selectors.EVENT_READ, one)
@@ -89,14 +90,16 @@ def offer(port: int, requests: Sequence[bytes], due: Floats, connections: int = 
         while left:
             now = time.perf_counter() - begin
             while free and sent < len(due) and due[sent] <= now:
-                one = free.pop()
+                one = free.popleft()  # the one that rested longest: the server closes who rests for seconds
                 asked[one], heard[one] = sent, b""
                 one.sendall(requests[sent])
                 sent += 1
             gap = due[sent] - now - 0.002 if free and sent < len(due) else 0.0  # a select may sleep for a ms too long
             for key, _ in poll.select(max(0.0, float(gap))):
-                one = key.data
-                heard[one] += one.recv(1 << 16)
+                one, part = key.data, key.data.recv(1 << 16)
+                if not part:
+                    raise ConnectionError("the server has closed a connection")
+                heard[one] += part
                 if _whole(heard[one]):
                     told.done[asked[one]], told.answer[asked[one]] = time.perf_counter() - begin, heard[one]
                     free.append(one)

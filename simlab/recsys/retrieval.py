@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simlab.errors import ConfigError
+from simlab.errors import ConfigError, ModelError
 from simlab.recsys.models import FactorModel, PopularityModel, Recommender
 from simlab.recsys.selection import exact, screen, top_of_rows
 from simlab.schema import NO_ITEM, Bools, Floats, Ints, Requests
@@ -50,7 +50,10 @@ def best_items(model: Recommender, requests: Requests, allowed: Bools) -> Ints:
     for first in range(0, len(requests), size):
         rows = np.arange(first, min(first + size, len(requests)))
         some = requests.take(rows)
-        top[rows] = top_n(model.scores(some), n, allowed, some.exclude)
+        scores, shape = model.scores(some), (len(some), len(allowed))
+        if scores.shape != shape:  # what is compiled would read beyond the table
+            raise ModelError("shape of a model's scores", scores.shape, f"give a row a request: {shape}")
+        top[rows] = top_n(scores, n, allowed, some.exclude)
     return top
 
 

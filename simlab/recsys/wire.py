@@ -87,14 +87,14 @@ class Deploy(Body):
 class OpenDay(Body):
     """What cannot be delivered on the open day."""
 
-    day: int = Field(ge=0)
+    day: int = Field(ge=0, lt=2**15)
     unavailable: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=1_000_000)
 
 
 class CloseDay(Body):
     """Which day is over."""
 
-    day: int = Field(ge=0)
+    day: int = Field(ge=0, lt=2**15)
 
 
 def answers(slates: Slates) -> list[str]:

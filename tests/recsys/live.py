@@ -68,6 +68,8 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self.refused = 0
+        """How often it was told to come again."""
         self._connection: http.client.HTTPConnection | None = None
 
     def once(self, path: str, body: object, method: str = "POST") -> tuple[int, dict[str, Any]]:
@@ -93,6 +95,7 @@ class Client:
                 continue
             if status != 503:
                 return status, answer
+            self.refused += 1
             over.wait(0.02)
         return None
 

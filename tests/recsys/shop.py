@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -20,7 +21,7 @@ from simlab.recsys.counter import Counter
 from simlab.recsys.http import ServeConfig, create_app
 from simlab.recsys.models import PopularityModel
 from simlab.recsys.online import OnlineConfig
-from simlab.schema import Ints
+from simlab.schema import Floats, Ints
 
 TOKEN = "the-right-token"
 
@@ -72,24 +73,20 @@ class Shop:
 
     def register(self, version: str, first: Ints | list[int]) -> None:
         """One more model: these items first, for everybody."""
-        score = np_scores(first)
+        score = ranking(first)
         self.counter.registry.register(PopularityModel(score=score), version, {"trained_day": DAY})
 
 
-def np_scores(first: Ints | list[int]) -> Any:
+def ranking(first: Ints | list[int]) -> Floats:
     """Scores that rank these items first, in their order, then the others."""
-    import numpy as np
-
     score = -np.arange(N_ITEMS, dtype=np.float64)
     score[np.asarray(first)] = 100.0 - np.arange(len(first))
     return score
 
 
 @contextmanager
-def served(
-    factory: pytest.TempPathFactory, *, online: OnlineConfig | None = None, wild: bool = False
-) -> Iterator[Shop]:
-    """Serves a copy of the run; `wild` makes the client say nothing of its own accord."""
+def served(factory: pytest.TempPathFactory, *, online: OnlineConfig | None = None) -> Iterator[Shop]:
+    """Serves a copy of the run."""
     made = factory.getbasetemp() / "small shop"
     if not made.exists():
         simlab.run(

@@ -5,7 +5,6 @@ import logging
 import shutil
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -257,28 +256,17 @@ def test_a_slow_model_is_answered_for_within_the_deadline(own: Shop) -> None:
 
 
 def test_who_would_wait_too_long_is_told_when_to_come_again(own: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 with Retry-After; nothing has happened, and those who wait are answered."""
-    monkeypatch.setattr(counters, "QUEUE", 0)
-    slow = Slow()
-    put_to_work(own, slow)
-
-    def ask(user_id: int) -> int:
-        body = {"user_id": user_id, "deadline_ms": 60_000}
-        return own.client.post("/recommend", json=body).status_code
-
-    with ThreadPoolExecutor(2) as clients:
-        try:
-            first = clients.submit(ask, 1)
-            assert slow.begun.wait(60)
-            second = clients.submit(ask, 2)
-            answer = own.client.post("/recommend", json={"user_id": 3, "deadline_ms": 60_000})
-            while answer.status_code != 503:  # until the second one waits in the queue
-                answer = own.client.post("/recommend", json={"user_id": 3, "deadline_ms": 60_000})
-        finally:
-            slow.go.set()
+    """503 with Retry-After, and nothing has happened; the same again is served when there is room."""
+    event = {"event_id": "a", "impression_id": own.ask(3)["request_id"], "type": "click"}
+    before = own.counter.inbox.counts()
+    monkeypatch.setattr(counters, "QUEUE", -1)  # no room for anybody
+    for route, body in (("/recommend", {"user_id": 3}), ("/feedback", {"events": [event]})):
+        answer = own.client.post(route, json=body)
         assert "come again" in refused(answer, 503)["error"]
         assert answer.headers["retry-after"] == "1"
-        assert {first.result(), second.result()} <= {200, 503}
+    assert own.counter.inbox.counts() == before
+    monkeypatch.undo()
+    assert own.client.post("/feedback", json={"events": [event]}).json()["receipts"][0]["outcome"] == "accepted"
 
 
 @pytest.mark.parametrize(

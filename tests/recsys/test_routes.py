@@ -258,8 +258,8 @@ def test_metrics_tell_what_was_answered(shop: Shop) -> None:
         assert answer.headers["content-type"].startswith("text/plain; version=")
         families = {family.name: family for family in text_string_to_metric_families(answer.text)}
         assert {"simlab_slates", "simlab_events", "simlab_latency_seconds", "simlab_http_errors"} <= set(families)
-        named = {(sample.name, sample.labels.get("rung")): sample.value for sample in families["simlab_slates"].samples}
-        return named.get(("simlab_slates_total", "personal"), 0.0)
+        totals = [sample for sample in families["simlab_slates"].samples if sample.name == "simlab_slates_total"]
+        return sum(sample.value for sample in totals if sample.labels["rung"] == "personal")
 
     before = slates()
     shop.ask(3)
