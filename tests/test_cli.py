@@ -79,7 +79,12 @@ def test_deploy_changes_the_traffic_and_says_who_answers_whom(
     ):
         assert main(["deploy", *words, *why]) == 0
         told = capsys.readouterr().out
-        assert "changed in" in told
+        done = {
+            "canary": "canary: canary lightfm",
+            "pause": "pause: canary",
+            "rollback": "rolled back: the canary lightfm",
+        }
+        assert told.startswith(done[words[0]])
         assert ("paused" in told) == (words[0] == "pause")
         assert [line.split()[0] for line in told.splitlines()[2:]] == left
     challenge = ["deploy", "challenger", run, "lightfm-day00000", "--share", "0.25", *why]
@@ -125,7 +130,9 @@ def test_a_run_goes_on_with_the_traffic_that_was_deployed(tmp_path: Path) -> Non
         (["canary", "RUN", "lightfm-day00000", "--steps", "0.1,many"], "--steps: '0.1,many'"),
         (["canary", "RUN", "lightfm-day00000", "--share", "0.9"], "share of the canary: 0.9"),
         (["challenger", "RUN", "lightfm-day00000"], "share of the challenger: None"),
-        (["rollback", "RUN", "--reason", " "], "--reason: ' '"),
+        (["rollback", "RUN", "--reason", " "], "reason: ' '"),
+        (["promote", "RUN", "lightfm-day00000", "--share", "0.1"], "share of promote: 0.1"),
+        (["rollback", "RUN", "no-such-version"], "version of rollback: 'no-such-version'"),
         (["status", "nowhere"], "there is no run in it"),
     ],
 )

@@ -20,7 +20,7 @@ def deploy_command(args: argparse.Namespace) -> int:
     """simlab deploy."""
     from simlab.lab.run import load_run
     from simlab.recsys.registry import Registry
-    from simlab.recsys.traffic import Change
+    from simlab.recsys.traffic import Change, check_wish
 
     done = load_run(args.run)
     registry = Registry(done.registry.path, clock=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
@@ -28,31 +28,33 @@ def deploy_command(args: argparse.Namespace) -> int:
         print(traffic_table(registry.traffic()))
         print(f"\n{history_table(registry.history())}")
         return 0
-    require("--reason", args.reason, bool(args.reason.strip()), "say why: the history is read by others")
     wish = Change(
         action=args.action,
         version=args.version,
         alias=args.alias,
-        share=args.share if args.share is not None or args.steps or args.action != "canary" else first_step(),
+        share=args.share,
         steps=steps_of(args.steps),
         quarantine=not args.keep_rows,
         day=len(done.log.days),
         actor=args.actor or os.environ.get("USER") or "somebody",
         reason=args.reason,
     )
+    check_wish(wish)
     start = time.perf_counter()
     row = registry.change(wish)
     took = 1000 * (time.perf_counter() - start)
-    print("it is so already: nothing was changed\n" if row is None else f"changed in {took:.1f} ms\n")
+    print("it is so already: nothing was changed\n" if row is None else f"{in_words(row)} ({took:.1f} ms)\n")
     print(traffic_table(registry.traffic()))
     return 0
 
 
-def first_step() -> float:
-    """The share that a canary begins with where nothing else is said."""
-    from simlab.recsys.canary import CanaryConfig
-
-    return CanaryConfig().steps[0]
+def in_words(row: dict[str, Any]) -> str:
+    """What a change has done, and the way back from a rollback."""
+    if row["action"] != "rollback":
+        return f"{row['action']}: {row['alias']} {row['version']}"
+    left, sick = row["evidence"]["left"], "; nothing is learnt from what it showed, until it is promoted again"
+    now = "" if row["alias"] in ("canary", "challenger") else f", {row['alias']} is {row['version']} again"
+    return f"rolled back: the {row['alias']} {left}{now}{sick if row.get('quarantine') else ''}"
 
 
 def steps_of(words: str) -> tuple[float, ...]:

@@ -162,7 +162,10 @@ def add_deploy(commands: Any) -> None:
     deploy.add_argument("version", nargs="?", metavar="VERSION", help="of promote, challenger, canary and shadow")
     deploy.add_argument("--share", type=float, help="of the shoppers: of a challenger, or of a canary now")
     deploy.add_argument("--steps", default="", metavar="A,B,...", help="rising shares of a canary, up to 0.5")
-    deploy.add_argument("--alias", help="whom to roll back or end (default: what has traffic beside the champion)")
+    deploy.add_argument(
+        "--alias", choices=["champion", "challenger", "canary", "shadow"],
+        help="whom to roll back or end (default: what has traffic beside the champion, else the champion)",
+    )  # fmt: skip
     deploy.add_argument("--keep-rows", action="store_true", help="of rollback: go on learning from what it showed")
     deploy.add_argument("--reason", default="", help="why; needed for every change")
     deploy.add_argument("--actor", help="who (default: the user of this machine)")

@@ -39,10 +39,11 @@ def close_command(args: argparse.Namespace) -> int:
     if not args.inbox and not path.exists():
         raise RunError("run folder", str(args.run), "it has no inbox: serve it first, with simlab serve --run")
     with Inbox(args.inbox or path, done.log, first_day=len(done.log.days)) as inbox:
-        day = inbox.day if args.day is None else args.day
-        new = inbox.close_day(day)
-    verdict = advance(done.log, registry_of(args.run), day + 1)
-    print(f"day {day} is in the log{'' if new else ' already'}; day {day + 1} is open")
+        begun = inbox.day - 1  # whose closing was killed half way, unless it is in the log
+        day = args.day if args.day is not None else begun if begun >= 0 and begun not in done.log.days else inbox.day
+        new, today = inbox.close_day(day), inbox.day
+    verdict = advance(done.log, registry_of(args.run), today)
+    print(f"day {day} is in the log{'' if new or day == begun else ' already'}; day {today} is open")
     if verdict is not None:
         print(f"canary: {verdict.outcome}: {verdict.reason}")
     return 0

@@ -32,7 +32,7 @@ from simlab.lab.replay import slates_of
 from simlab.lab.run import Run, day_file
 from simlab.settings import choose, from_dict, merged, require
 
-CHANGES = ("retrain", "training", "online", "latency_ms")
+CHANGES = ("retrain", "training", "segments", "online", "latency_ms")
 """Settings of a run that are the company's, so that a branch may have others."""
 
 _Z = 1.959964

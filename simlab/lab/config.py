@@ -50,6 +50,8 @@ class RunConfig:
     """Items in a slate, 1 to 100."""
     latency_ms: float = 0.0
     """How long shoppers wait for a slate; it costs looks where shoppers are impatient."""
+    segments: bool = True
+    """Whether shoppers whom no model knows get what is popular in their segment; else what is popular with all."""
     online: OnlineConfig = field(default_factory=OnlineConfig)
     """What is decided in real time, between trainings."""
     world: dict[str, Any] = field(default_factory=dict)

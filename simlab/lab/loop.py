@@ -77,7 +77,7 @@ Over = Callable[[Ring], AbstractContextManager[Company]]
 def run_day(ring: Ring, day: int) -> Metrics:
     """Turns the ring once; returns the day's metrics: what the company sees, and the truth beside it."""
     decision = ring.policy.decide(day, ring.last_trained)
-    if decision.retrain:
+    if decision.retrain and ring.registry.traffic().rollout is None:  # one change at a time: a rollout comes first
         retrain(ring, day, decision.reason)
 
     advance(ring.log, ring.registry, day)
@@ -235,7 +235,7 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
     service = Service(
         world.catalogue.launched_by(len(log.days)),
         cast(PopularityModel, _fallback("popularity", config, log, registry, world)),
-        segment=cast(SegmentModel, _fallback("segment", config, log, registry, world)),
+        segment=cast(SegmentModel, _fallback("segment", config, log, registry, world)) if config.segments else None,
         online=config.online,
         seed=config.seed,
     )

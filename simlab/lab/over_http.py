@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,8 @@ class OverHttp:
     def _revive(self) -> None:
         with self._starting:
             if self.server.died:
-                self.server.start()
+                with suppress(RunError):  # it died again while it began: the next try begins it anew
+                    self.server.start()
 
 
 @contextmanager

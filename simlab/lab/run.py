@@ -63,7 +63,8 @@ def check_folder(path: Path, config: RunConfig) -> None:
     if path.exists() and not path.is_dir():
         raise RunError("run folder", str(path), "it is a file: choose another name")
     if (path / "config.json").exists():
-        before, settings = _stored(path)["settings"], _settings(config)
+        settings = _settings(config)
+        before = {**_settings(RunConfig()), **_stored(path)["settings"]}  # an older simlab had fewer
         for name in sorted(set(before) | set(settings)):
             if before.get(name) != settings.get(name):
                 remedy = f"it holds a run with {name} = {before.get(name)!r}, not {settings.get(name)!r}: "

@@ -50,7 +50,7 @@ def serve_config(run: Run, *, token: str = "", inbox: str = "", judge: bool = Tr
 
     Without a `token` one is made. Raises `RunError` where the run has no models yet.
     """
-    if run.registry.alias("champion") is None or run.registry.alias("segment") is None:
+    if run.registry.alias("champion") is None or run.registry.alias("fallback") is None:
         raise RunError("run folder", str(run.path), "it has no models to serve: run it (again) first")
     write_public(run.path / "shop" / "public.npz", run.world.catalogue, run.world.shoppers)
     return ServeConfig(

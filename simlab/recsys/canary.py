@@ -21,7 +21,7 @@ from scipy.stats import chi2
 from simlab.recsys.log import EventLog
 from simlab.recsys.monitor import VISIT_BITS, ratio
 from simlab.recsys.registry import Registry
-from simlab.recsys.traffic import Change, Traffic, rising
+from simlab.recsys.traffic import STEPS, Change, Traffic, rising
 from simlab.schema import Floats
 from simlab.settings import check_types, require
 
@@ -32,7 +32,7 @@ ACTOR = "canary judge"
 class CanaryConfig:
     """How careful the judge is."""
 
-    steps: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5)
+    steps: tuple[float, ...] = STEPS
     """Rising shares of the shoppers, in (0, 0.5]; as many again are the baseline. Promotion comes after the last.
     Those that a canary was started with come before these."""
     days_per_step: int = 2
@@ -168,12 +168,23 @@ def judge(canary: Group, baseline: Group, config: CanaryConfig, *, share: float,
         return say("rollback", "fewer clicks a visit than the baseline")
     if lack is None and days >= config.days_per_step:
         if share < config.steps[-1]:
-            return say("step", "no harm seen at this share")
+            return say("step", "no harm is sure at this share")
         if clicks["low"] > 0:
             return say("promote", "more clicks a visit than the baseline" if config.margin == 0 else "not inferior")
     if days >= config.patience_days:
         return say("pause", f"inconclusive: {lack or 'no difference that is sure'} after {days} days at this share")
     return say("wait", lack or "not sure yet")
+
+
+def _in_words(evidence: dict[str, Any]) -> str:
+    """What a person should know of the numbers; nothing where there are none to compare."""
+    if evidence["low"] is None:
+        return ""
+    ours, theirs, low, high = (
+        evidence[name] for name in ("clicks_per_visit", "baseline_clicks_per_visit", "low", "high")
+    )
+    n, m = evidence["users"]
+    return f": {ours:.2f} against {theirs:.2f} clicks a visit ({low:+.2f} to {high:+.2f}), {n} against {m} shoppers"
 
 
 def _lack(seen: tuple[int, int], evidence: dict[str, Any], config: CanaryConfig) -> str | None:
@@ -228,14 +239,19 @@ def advance(log: EventLog, registry: Registry, day: int, config: CanaryConfig | 
         return None
     config = replace(config, steps=traffic.canary_steps or config.steps)
     verdict = judge(*groups(log, traffic, day), config, share=traffic.canary_share, days=max(day - traffic.step_day, 0))
+    verdict = replace(verdict, reason=verdict.reason + _in_words(verdict.evidence))
     steps: dict[str, dict[str, Any]] = {
-        "step": {"action": "canary", "share": next((s for s in config.steps if s > traffic.canary_share), 0.5)},
+        "step": {
+            "action": "canary",
+            "version": traffic.canary,
+            "share": next((s for s in config.steps if s > traffic.canary_share), 0.5),
+        },
         "rollback": {"action": "rollback", "alias": "canary"},
         "pause": {"action": "pause"},
-        "promote": {"action": "promote"},
+        "promote": {"action": "promote", "version": traffic.canary},
     }
     if verdict.outcome in steps:
-        told: dict[str, Any] = {"version": traffic.canary, "reason": verdict.reason, "evidence": verdict.evidence}
+        told: dict[str, Any] = {"reason": verdict.reason, "evidence": verdict.evidence}
         registry.change(Change(day=day, actor=ACTOR, **told, **steps[verdict.outcome]))
     return verdict
 

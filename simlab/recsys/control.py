@@ -1,8 +1,11 @@
 """The control room over HTTP: what it shows, and what it can do with the token; see simlab.recsys.http."""
 
 import asyncio
+import contextlib
+import json
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,18 +13,45 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.exceptions import HTTPException
 
+from simlab.errors import ModelError
 from simlab.recsys.canary import CanaryConfig, advance
 from simlab.recsys.counter import Counter
 from simlab.recsys.desk import Desk, say
-from simlab.recsys.traffic import Change
+from simlab.recsys.traffic import Change, check_wish
 from simlab.recsys.wire import CloseDay, Deploy, OpenDay
 
+AFRESH = 0.9
+"""Seconds for which the state of the control room is not made again."""
 
-def state_of(counter: Counter) -> dict[str, Any]:
-    """What the control room shows: counts of today of all workers, rate and latency of this one."""
+
+class Room:
+    """The control room of a process: however many look, there is one state a second, and a row is read once."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter, self._rows = counter, list[dict[str, Any]]()
+        self._turn, self._told, self._made = asyncio.Lock(), "", -AFRESH
+
+    def state(self) -> dict[str, Any]:
+        """As it is now. Raises `InboxError`."""
+        if self._counter.registry.last_row() != len(self._rows):
+            with contextlib.suppress(ModelError):  # damaged: `refused` tells so
+                self._rows = self._counter.registry.history()
+        return state_of(self._counter, self._rows)
+
+    async def told(self) -> str:
+        """As it was less than a second ago, as JSON. Raises `InboxError`."""
+        async with self._turn:
+            if time.monotonic() - self._made > AFRESH:
+                self._told = json.dumps(await asyncio.to_thread(self.state))
+                self._made = time.monotonic()
+            return self._told
+
+
+def state_of(counter: Counter, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the control room shows: counts of today of all workers, rate and latency of this one; `rows` of history."""
     counts, watch, traffic = counter.inbox.counts(), counter.watch, counter.service.traffic
     today = counts.get(counter.day, {})
-    rows = counter.registry.history()
+    others = {*_rungs(rows), traffic.champion}
     shown = ("day", "time", "action", "alias", "version", "share", "actor", "reason")
     history = [{"row": n, **{name: row.get(name) for name in shown}} for n, row in enumerate(rows, start=1)]
     return {
@@ -37,7 +67,7 @@ def state_of(counter: Counter) -> dict[str, Any]:
         "dead": today.get("dead", {}),
         "traffic": {name: value for name, value in asdict(traffic).items() if name in _TRAFFIC},
         "refused": counter.refused,
-        "versions": [name for name in counter.registry.versions() if name not in _rungs(rows)],
+        "versions": [name for name in counter.registry.versions() if name not in others],
         "history": history[-20:],
     }
 
@@ -83,9 +113,8 @@ ADMIN = APIRouter(prefix="/admin", dependencies=[Depends(admit)])
 async def deploy(body: Deploy, counter: Desk) -> dict[str, Any]:
     """Changes the traffic: one row of the history, and its effect at once, in every worker."""
     wish = {**body.model_dump(), "steps": tuple(body.steps)}
-    if body.action == "canary" and body.share is None:
-        wish["share"] = (body.steps or CanaryConfig().steps)[0]
     change = Change(day=counter.day, evidence={"by": "http"}, **wish)
+    check_wish(change)
     row = await asyncio.to_thread(counter.registry.change, change)
     say("traffic", row=row)
     await asyncio.to_thread(counter.refresh)

@@ -183,11 +183,11 @@ def relearn(split: Split, catalogue: Catalogue, shoppers: Shoppers, *, config: T
     """How a model of these settings does that learns from what is seen in `split`.
 
     It knows the items launched and the shoppers arrived by then, and is judged by lists of 10, or of all that is on
-    sale, where that is less.
+    sale, where that is less. Users that the shop does not know are left out.
     """
     goods, people = catalogue.launched_by(split.first_day), shoppers.arrived_by(split.first_day)
-    model = fit(split.seen, goods, people, config=config)
-    return evaluate(model, split, catalogue, shoppers)
+    known = replace(split, seen=split.seen.of_shoppers(len(people)), held_out=split.held_out.of_shoppers(len(shoppers)))
+    return evaluate(fit(known.seen, goods, people, config=config), known, catalogue, shoppers)
 
 
 class _Lists(NamedTuple):

@@ -13,12 +13,15 @@ import asyncio
 import gc
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -27,7 +30,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from simlab.errors import ConfigError, InboxError, ModelError, SimlabError
-from simlab.recsys.control import ADMIN
+from simlab.recsys.control import ADMIN, Room
 from simlab.recsys.counter import BusyError, Counter, DayError
 from simlab.recsys.desk import LOG, as_json, say, wall_clock
 from simlab.recsys.inbox import Inbox
@@ -79,9 +82,10 @@ def open_counter(config: ServeConfig, clock: Clock = wall_clock) -> Counter:
     run = Path(config.run)
     catalogue, shoppers = read_public(run / "shop" / "public.npz")
     log, registry = EventLog(run / "log"), registry_of(run, clock)
-    rungs = [registry.load(registry.alias(alias) or alias)[0] for alias in ("fallback", "segment")]
+    named = [registry.alias(alias) for alias in ("fallback", "segment")]
+    rungs = [None if name is None else registry.load(name)[0] for name in named]
     popular, segment = rungs
-    if not (isinstance(popular, PopularityModel) and isinstance(segment, SegmentModel)):
+    if not (isinstance(popular, PopularityModel) and isinstance(segment, SegmentModel | None)):
         raise ModelError("fallbacks", [type(rung).__name__ for rung in rungs], "they are of other kinds: run it again")
     inbox = Inbox(config.inbox or run / INBOX, log, first_day=max(log.days, default=-1) + 1)
     day = inbox.day
@@ -109,6 +113,8 @@ def create_app(config: ServeConfig, clock: Clock = wall_clock, *, alone: bool = 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         app.state.counter = await asyncio.to_thread(open_counter, config, clock)
+        app.state.room, app.state.stopping = Room(app.state.counter), asyncio.Event()
+        _stop_at_signals(app.state.stopping)
         if alone:
             gc.freeze()  # what is there now stays for ever: the collector need not look through it again and again
             sys.setswitchinterval(0.001)  # lanes and the scribe work a little at a time: they get their turn soon
@@ -129,6 +135,23 @@ def create_app(config: ServeConfig, clock: Clock = wall_clock, *, alone: bool = 
     return app
 
 
+def _stop_at_signals(stopping: asyncio.Event) -> None:
+    """Sets `stopping` when the server is told to stop: it waits for all answers, and a stream has no end of its own."""
+    loop = asyncio.get_running_loop()
+    if threading.current_thread() is not threading.main_thread():
+        return  # no signal comes here
+    for number in (signal.SIGTERM, signal.SIGINT):
+        servers_own = signal.getsignal(number)
+
+        def told(number: int, frame: FrameType | None, then: Any = servers_own) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(stopping.set)
+            then(number, frame)
+
+        if callable(servers_own):
+            signal.signal(number, told)
+
+
 def _add_errors(app: FastAPI) -> None:
     """What is said where something is wrong."""
 
@@ -140,6 +163,9 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            where = f"at character {first['loc'][-1]}: {first['ctx']['error']}"
+            return told(422, f"body: it is no JSON, {where}; send what a JSON encoder writes", "body")
         field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
         return told(422, f"{field}: {str(first.get('input'))[:80]!r} will not do; {first['msg']}", field)
 

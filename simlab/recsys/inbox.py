@@ -29,7 +29,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from simlab.errors import InboxError
@@ -70,7 +70,7 @@ _KEEP_SHADOWS = insert(SHADOWS).on_conflict_do_nothing().returning(SHADOWS.c.req
 _counted = insert(COUNTS)
 _COUNT = _counted.on_conflict_do_update(index_elements=["day", "name"], set_={"n": COUNTS.c.n + _counted.excluded.n})
 _BODIES = select(SLATES.c.request_id, SLATES.c.body).where(SLATES.c.request_id.in_(bindparam("values", expanding=True)))
-_TODAY = select(STATE.c.day, STATE.c.unavailable)
+_TODAY = select(STATE.c.day, STATE.c.unavailable, STATE.c.moving)
 _NEWS = (
     select(*(EVENTS.c[name] for name in ("seq", "impression_id", "item_id", "type", "value", "day", "model_version")))
     .where(EVENTS.c.day == bindparam("day"), EVENTS.c.seq > bindparam("after"))
@@ -150,22 +150,27 @@ class Inbox:
         return [bodies.get(slate.request_id, "") if slate.day == day else "" for slate in slates], receipts
 
     def news(self, after: int) -> News:
-        """The open day, what cannot be delivered on it, and the events heard on it with a `seq` above `after`."""
+        """The open day, what cannot be delivered on it, and the events heard on it with a `seq` above `after`.
+
+        While a closed day is moving into the log, its events are told as well.
+        """
         with transaction(self._engine) as connection:
-            day, unavailable = connection.execute(_TODAY).one()
-            rows = connection.execute(_NEWS, {"day": day, "after": after}).all()
-        return News(day, _items(unavailable), [_heard(row) for row in rows])
+            day, unavailable, moving = connection.execute(_TODAY).one()
+            days = [day] if moving is None else [moving, day]  # no event of the first comes after one of the second
+            rows = [row for one in days for row in connection.execute(_NEWS, {"day": one, "after": after})]
+        return News(day, _items(unavailable), [_heard(row) for row in rows], moving)
 
     def next_number(self, user_id: int, day: int) -> int:
-        """The number, visit * 16 + page, after the highest that was answered to the user on `day`: 0 to 256.
+        """The lowest number, visit * 16 + page, under which nothing was answered to the user on `day`: 0 to 256.
 
-        Where it is 256, the user has had all slates of that day.
+        Where it is 256, the user has had all slates of that day. Not the highest and one more: callers may give
+        numbers of their own, and one of 255 would leave the shopper without slates.
         """
         first = first_id(day) + (user_id << 16)
-        last = select(func.max(SLATES.c.request_id)).where(SLATES.c.request_id.between(first, first + 0xFFFF))
+        used = select(SLATES.c.request_id).where(SLATES.c.request_id.between(first, first + 0xFFFF))
         with transaction(self._engine) as connection:
-            request_id = connection.execute(last).scalar()
-        return 0 if request_id is None else (request_id >> 8 & 0xFF) + 1
+            taken = {request_id >> 8 & 0xFF for request_id in connection.execute(used).scalars()}
+        return next(number for number in range(257) if number not in taken)
 
     def open_day(self, day: int, unavailable: Iterable[int] = ()) -> None:
         """Tells what cannot be delivered on `day`. Raises `InboxError` where that is not the open day."""

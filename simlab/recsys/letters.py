@@ -176,7 +176,9 @@ class News:
     unavailable: frozenset[int]
     """Items that cannot be delivered today."""
     heard: list[Heard]
-    """Of the open day, in order of `seq`."""
+    """Of the open day, and of the day that is moving, in order of `seq`."""
+    moving: int | None = None
+    """The day that is closed and perhaps not yet in the log."""
 
 
 class Shown(NamedTuple):

@@ -172,6 +172,8 @@ def _to_bytes(model: Model) -> bytes:
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise ModelError(f"model, {name}", str(array.dtype), "give numbers: anything else would have to be pickled")
+        if not np.isfinite(array).all():
+            raise ModelError(f"model, {name}", "not all finite", "a score must be a number: look at its training")
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -231,6 +233,8 @@ def load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
             parts: dict[str, Any] = {
                 name: stored[name] if stored[name].ndim else int(stored[name]) for name in stored.files
             }
+        if not all(np.isfinite(part).all() for part in parts.values()):
+            raise ValueError("some of its numbers are not finite")
         return KINDS[head["kind"]](**parts), head["card"]
     except (ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError("model file", str(folder), f"it does not fit its kind ({error}): train it again") from error

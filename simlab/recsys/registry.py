@@ -121,6 +121,8 @@ class Registry:
             row = next_row(rows, change)
             if row is None:
                 return None
+            if row["action"] == "rollback":
+                self.load(row["version"])  # nor does a damaged one get it back
             if self._clock is not None:
                 row["time"] = self._clock()
             if self._append(row, len(rows) + 1):
@@ -176,7 +178,10 @@ class Registry:
         with _WRITING:
             # Left by a killed process, the draft may be a second name of a row: writing to it would change the row.
             draft.unlink(missing_ok=True)
-            draft.write_text(text)
+            with draft.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # a row outlives a power cut, or never was
             try:
                 os.link(draft, self._file(number))
             except FileExistsError:

@@ -1,6 +1,7 @@
 """What shops, shoppers and those who keep the service running may ask over HTTP; see simlab.recsys.http."""
 
 import asyncio
+import contextlib
 import json
 import math
 from collections.abc import AsyncIterator
@@ -12,10 +13,10 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from simlab.errors import InboxError, SimlabError
-from simlab.recsys.control import state_of
-from simlab.recsys.counter import Ask, Counter
+from simlab.recsys.counter import Counter
 from simlab.recsys.desk import Desk, as_json
 from simlab.recsys.inbox import Event
+from simlab.recsys.jobs import Ask
 from simlab.recsys.watch import metrics_text
 from simlab.recsys.wire import EventBody, Feedback, Recommend
 from simlab.schema import GUESTS
@@ -73,13 +74,14 @@ async def noop(body: Recommend) -> Response:
 
 @SHOP.get("/catalogue")
 async def catalogue(counter: Desk) -> Response:
-    """The goods."""
-    goods, day = counter.service.catalogue, counter.day
+    """The goods, and what is decided between trainings: whether a click changes the next slate."""
+    goods, day, online = counter.service.catalogue, counter.day, counter.service.live.config
     sold = goods.on_sale(day).tolist()
     columns = (goods.name, goods.category.words(), goods.brand.words(), goods.price.tolist(), sold)
     names = ("item_id", "name", "category", "brand", "price", "on_sale")
     items = [dict(zip(names, (number, *row), strict=True)) for number, row in enumerate(zip(*columns, strict=True))]
-    return as_json({"day": day, "items": items})
+    told = {"fold_in": online.fold_in, "suppress_days": online.suppress_days, "exploration": online.exploration}
+    return as_json({"day": day, "online": told, "items": items})
 
 
 @SHOP.get("/shoppers")
@@ -130,6 +132,9 @@ async def readyz(counter: Desk) -> Response:
         await asyncio.to_thread(counter.refresh)
     except SimlabError as error:
         return as_json({"status": "not ready", "reason": str(error)}, 503)
+    if counter.dead:
+        reason = f"lanes {', '.join(counter.dead)}: their threads have ended; start this process again"
+        return as_json({"status": "not ready", "reason": reason}, 503)
     if counter.refused:
         return as_json({"status": "not ready", "reason": counter.refused}, 503)
     return as_json({"status": "ready", "day": counter.day, "row": counter.service.traffic.row})
@@ -142,18 +147,23 @@ async def metrics() -> Response:
 
 
 @SHOP.get("/ops/state")
-async def state(counter: Desk) -> Response:
+async def state(request: Request) -> Response:
     """What the control room shows."""
-    return as_json(await asyncio.to_thread(state_of, counter))
+    return as_json(await asyncio.to_thread(request.app.state.room.state))
 
 
 @SHOP.get("/ops/events")
-async def events(request: Request, counter: Desk) -> StreamingResponse:
-    """The same, each second, as server-sent events."""
+async def events(request: Request) -> StreamingResponse:
+    """The same, each second, as server-sent events, until the server stops."""
+    room, stopping = request.app.state.room, request.app.state.stopping
 
     async def each_second() -> AsyncIterator[str]:
-        while not await request.is_disconnected():
-            yield f"data: {json.dumps(await asyncio.to_thread(state_of, counter))}\n\n"
-            await asyncio.sleep(1)
+        while not stopping.is_set() and not await request.is_disconnected():
+            try:
+                yield f"data: {await room.told()}\n\n"
+            except SimlabError:
+                yield ": the inbox cannot be read just now\n\n"
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), 1)
 
     return StreamingResponse(each_second(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -13,6 +13,7 @@ that the shopper is in. A model that raises an error, or is not there, or knows 
 
 from collections import Counter
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -131,6 +132,18 @@ class Service:
             self._check(served.model, version)
         self._work = self._work._replace(traffic=traffic, models=models)
 
+    def rehearse(self, version: str, served: Served, day: int) -> None:
+        """Answers by a model that is not yet at work, so that no shopper waits for what is compiled or read first.
+
+        Raises `ModelError` where it does not fit.
+        """
+        apart = copy(self)
+        apart.failures = Counter()  # shoppers have not met them
+        apart.deploy(served.model, version, served.trained_day)
+        for users in (np.arange(1), np.arange(16)):  # few are ranked in another way than many
+            none = np.zeros(len(users), dtype=np.int64)
+            apart.recommend(Requests(day=day, user_id=users, visit=none, n=min(10, len(self.catalogue))))
+
     def new_day(self, catalogue: Catalogue, shoppers: Shoppers) -> None:
         """Takes in who and what has come: items that can be shown, and shoppers whose segment is known."""
         segment = self._work.segment
@@ -212,10 +225,12 @@ class Service:
         except Exception:  # whatever a model does, shoppers get an answer from the next rung
             self.failures[version] += 1
             return
+        if np.isnan(ranked.propensity).any():
+            self.failures[version] += 1
         self._put(slates, rows[known], ranked, version, _MODEL)
 
     def _put(self, slates: Slates, rows: Ints, ranked: _Ranked, version: str, source: int) -> None:
-        slates.item_id[rows], slates.propensity[rows] = ranked.item_id, ranked.propensity
+        slates.item_id[rows], slates.propensity[rows] = ranked.item_id, np.nan_to_num(ranked.propensity, nan=1.0)
         slates.source[rows] = np.where(ranked.chance, _EXPLORATION, source)
         empty = ranked.item_id[:, 0] == NO_ITEM  # the next rung may have something
         slates.model_version.codes[rows[~empty]] = slates.model_version.names.index(version)
@@ -231,9 +246,10 @@ class Service:
             model = replace(model, user_vector=vector, known=np.ones(len(known), dtype=np.bool_))
             ids = asked.user_id
             asked = replace(asked, user_id=whole)
-            return known, self._drawn(model, asked.take(np.flatnonzero(known)), ids[known], here)
+            asked = asked.take(np.flatnonzero(known))
+            return known, _sound(model, asked, self._drawn(model, asked, ids[known], here))
         asked = asked.take(np.flatnonzero(known))
-        return known, self._drawn(model, asked, asked.user_id, here)
+        return known, _sound(model, asked, self._drawn(model, asked, asked.user_id, here))
 
     def _drawn(self, model: Recommender, asked: Requests, user_id: Ints, here: Bools) -> _Ranked:
         """The model's slates, some places of them by exploration; `user_id` says whose luck it is."""
@@ -253,6 +269,16 @@ def _here(catalogue: Catalogue, day: int, available: Bools | None) -> Bools:
     if available is not None:
         here[: len(available)] &= available[: len(here)]
     return here
+
+
+def _sound(model: Recommender, asked: Requests, ranked: _Ranked) -> _Ranked:
+    """The slates, but empty and of propensity NaN where a score or a propensity in them is no finite number."""
+    if len(asked):
+        with np.errstate(all="ignore"):
+            finite = np.isfinite(ranked.propensity) & np.isfinite(_scores(model, asked, ranked.item_id))
+        bad = ~(finite | (ranked.item_id == NO_ITEM)).all(axis=1)
+        ranked.item_id[bad], ranked.propensity[bad], ranked.chance[bad] = NO_ITEM, np.nan, False
+    return ranked
 
 
 def _scores(model: Recommender, asked: Requests, item_id: Ints) -> Floats:

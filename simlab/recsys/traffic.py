@@ -19,11 +19,14 @@ import numpy as np
 
 from simlab.errors import ModelError
 from simlab.schema import Floats, Ints
-from simlab.settings import choose
+from simlab.settings import choose, require
 
 Row = dict[str, Any]
 
 CHAMPION = "champion"
+
+STEPS = (0.05, 0.1, 0.25, 0.5)
+"""Shares that a canary climbs, where nothing else is said."""
 
 ARMS = ("champion", "challenger", "canary", "baseline")
 """In which group a shopper is; `arms` gives the index."""
@@ -174,12 +177,35 @@ class Change:
     """JSON."""
 
 
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "promote": ("version", "alias"),
+    "rollback": ("alias",),
+    "challenger": ("version", "share"),
+    "canary": ("version", "share", "steps"),
+    "shadow": ("version",),
+    "pause": (),
+    "resume": (),
+    "end": ("alias",),
+}
+"""What a change may say beside who, when and why."""
+
+
+def check_wish(change: Change) -> None:
+    """For doors at which people wish: `ConfigError` for what would be passed over in silence, and for no reason."""
+    for name in ("version", "alias", "share", "steps"):
+        value = getattr(change, name)
+        fits = value in (None, ()) or name in _FIELDS[change.action]
+        require(f"{name} of {change.action}", value, fits, "leave it out: it would change nothing")
+    require("reason", change.reason, bool(change.reason.strip()), "say why: the history is read by others")
+
+
 def next_row(rows: Sequence[Row], change: Change) -> Row | None:
     """The row that `change` adds to the history `rows`; None where it says what is so already.
 
     Raises `ModelError` where the change makes no sense now, and `ConfigError` for an unknown action.
     """
-    told = choose("action", change.action, _ROWS)(rows, traffic_of(rows), change)
+    make = choose("action", change.action, _ROWS)
+    told = make(rows, traffic_of(rows), change)
     if told is None:
         return None
     who = {"day": change.day, "action": change.action, "actor": change.actor, "reason": change.reason}
@@ -198,8 +224,8 @@ def _promote(rows: Sequence[Row], traffic: Traffic, change: Change) -> Row | Non
 
 def _start(rows: Sequence[Row], traffic: Traffic, change: Change) -> Row | None:
     name, version, share = change.action, change.version, change.share
-    if share is None and change.steps:
-        share = change.steps[0]
+    if share is None and name == "canary":
+        share = (change.steps or STEPS)[0]
     if change.steps and not (name == "canary" and rising(change.steps)):
         raise ModelError("steps", change.steps, "give rising shares of a canary, above 0 and up to 0.5")
     limit = 0.5 if name == "canary" else 1.0
@@ -215,7 +241,7 @@ def _start(rows: Sequence[Row], traffic: Traffic, change: Change) -> Row | None:
         raise ModelError(name, version, "it was rolled back and is in quarantine: register another version")
     if traffic.champion in (None, version):
         raise ModelError(
-            name, version, f"it is measured beside a champion, which is {traffic.champion}: promote another"
+            name, version, f"the champion is {traffic.champion}: choose another version to measure beside it"
         )
     if running and share == getattr(traffic, f"{name}_share") and change.steps in ((), traffic.canary_steps):
         return None

@@ -91,6 +91,11 @@ class Interactions:
             if len(wrong):
                 raise DataError(f"interactions, {name}", int(wrong[0]), f"only 0 .. {n - 1} are known")
 
+    def of_shoppers(self, n_users: int) -> "Interactions":
+        """The rows of users 0 .. n_users - 1: whoever else came in is answered, and not learnt from."""
+        rows = self.user_id < n_users
+        return Interactions(user_id=self.user_id[rows], item_id=self.item_id[rows], weight=self.weight[rows])
+
     def digest(self) -> str:
         """SHA-256 of the rows."""
         kinds = (("<i8", self.user_id), ("<i8", self.item_id), ("<f8", self.weight))
@@ -143,9 +148,10 @@ def train(
 ) -> tuple[Model, dict[str, Any]]:
     """A model of what is known at the start of `day`, and its card: data window and hash, settings, versions.
 
-    What the versions `without` showed is not learnt from; the card calls them quarantined.
+    What the versions `without` showed is not learnt from; the card calls them quarantined. Nor are users whom
+    `shoppers` does not have.
     """
-    data = interactions(log, config=config, day=day, without=without)
+    data = interactions(log, config=config, day=day, without=without).of_shoppers(len(shoppers))
     model = fit(data, catalogue, shoppers, config=config)
     card = {
         "trained_day": day,

@@ -81,7 +81,7 @@ class Deploy(Body):
     share: float | None = None
     steps: list[float] = Field(default=[], max_length=20, description="shares that a canary climbs")
     actor: str = Field(default="control room", max_length=100)
-    reason: str = Field(min_length=1, max_length=1000)
+    reason: str = Field(max_length=1000, pattern=r"\S", description="not blank: the history is read by others")
 
 
 class OpenDay(Body):

@@ -65,8 +65,9 @@ PRESETS: dict[str, Preset] = {
     "cold-start": Preset(
         lesson="Where little is known of anybody, a model that reads public features beats one that reads only clicks.",
         teaches="A young shop: two weeks of history, and every week newcomers and launches of whom nothing is known "
-        "but segment and region, category, brand and price. A model of clicks alone leaves newcomers to the popular "
-        "fallback and never shows what is new. Features help as far as households of one kind like the same.",
+        "but segment and region, category, brand and price. A model of clicks alone leaves newcomers to the "
+        "fallback and never shows what is new. Features help as far as households of one kind like the same; a "
+        "fallback that counts by segment knows part of that (the setting segments turns it off).",
         settings={
             "history_days": 14,
             "segment_share": 0.6,

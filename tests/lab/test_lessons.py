@@ -26,13 +26,11 @@ every_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
 def played(folder: Path, preset: str, seed: int, world: dict[str, Any], retrain: str = "never", **others: Any) -> Run:
-    """A run in a new folder; `others` are days and settings of the training."""
-    days = others.pop("days")
+    """A run in a new folder; `others` are days, segments and settings of the training."""
+    more = {name: others.pop(name) for name in ("days", "segments") if name in others}
     path = folder / str(len(list(folder.iterdir())))
     training = TrainingConfig(**others)
-    return run(
-        RunConfig(preset=preset, seed=seed, world=world, retrain=retrain, days=days, training=training), out=path
-    )
+    return run(RunConfig(preset=preset, seed=seed, world=world, retrain=retrain, training=training, **more), out=path)
 
 
 def week(run: Run, number: int, name: str = "share_of_best") -> float:
@@ -115,9 +113,13 @@ def test_cold_start(tmp_path: Path, seed: int) -> None:
     """Share of the best with features against without, trained weekly; features that tell nothing do harm."""
     cold = {**SMALL, "loyalty": {"newcomers_per_week": 100}}
     gain = {}
-    for name, world in (("cold", cold), ("strangers", {**cold, "segment_share": 0.0})):
+    for name, world, segments in (
+        ("cold", cold, False),
+        ("strangers", {**cold, "segment_share": 0.0}, False),
+        ("segments", cold, True),
+    ):
         both = [
-            played(tmp_path, "cold-start", seed, world, "scheduled:7", days=28, features=features)
+            played(tmp_path, "cold-start", seed, world, "scheduled:7", days=28, features=features, segments=segments)
             for features in (True, False)
         ]
         with_, without = (np.average(of.metrics["share_of_best"], weights=of.metrics["visits"]) for of in both)
@@ -125,6 +127,7 @@ def test_cold_start(tmp_path: Path, seed: int) -> None:
     told(seed, **gain)
     assert gain["cold"] > 1.1
     assert gain["strangers"] < 1
+    assert 1 < gain["segments"] < gain["cold"]  # counting by segment knows part of what features say
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The ring: the same settings give the same run, whatever is killed, permuted or threaded; and its lessons hold."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ import pytest
 from simlab.cli import main
 from simlab.errors import ConfigError, DataError, RunError, SimlabError
 from simlab.lab.config import RunConfig
-from simlab.lab.loop import open_ring, run
+from simlab.lab.loop import open_ring, run, run_day
 from simlab.lab.oracle import Oracle
 from simlab.lab.run import Run, load_run
 from simlab.recsys.evaluation import backtest
+from simlab.recsys.traffic import Change
 from simlab.recsys.training import TrainingConfig
 from simlab.tables import to_impressions
 from simlab.world.history import answer
@@ -407,3 +410,30 @@ def test_a_shop_without_a_click_to_learn_from_leaves_nothing(tmp_path: Path) -> 
     with pytest.raises(DataError, match="interactions to learn from"):
         run(days=2, world={"n_users": 1, "n_items": 10, "history_days": 1}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rollout_comes_before_the_next_training(tmp_path: Path) -> None:
+    """One change at a time: while a challenger has traffic the champion stays; when it has gone, training is due."""
+    config = RunConfig(days=9, retrain="scheduled:2", seed=7, world=SMALL)
+    ring = open_ring(config, tmp_path)
+    wish: dict[str, Any] = {"day": 3, "actor": "test", "reason": "because"}
+    for day in range(9):
+        if day == 3:
+            ring.registry.change(Change(action="challenger", version="lightfm-day00000", share=0.3, **wish))
+        if day == 7:
+            ring.registry.change(Change(action="end", **{**wish, "day": 7}))
+        run_day(ring, day)
+    champions = [(row["day"], row["version"]) for row in ring.registry.history("champion")]
+    assert champions == [(0, "lightfm-day00000"), (2, "lightfm-day00002"), (7, "lightfm-day00007")]
+
+
+def test_a_run_of_an_older_simlab_goes_on(whole: Run, tmp_path: Path) -> None:
+    """Settings that it did not know count as what they are by default."""
+    shutil.copytree(whole.path, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    stored = json.loads(file.read_text())
+    del stored["settings"]["online"], stored["settings"]["segments"]
+    file.write_text(json.dumps(stored))
+    assert run(CONFIG, out=tmp_path / "run").log.digest() == whole.log.digest()
+    with pytest.raises(RunError, match="segments = True, not False"):
+        run(replace(CONFIG, segments=False), out=tmp_path / "run")

@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from simlab.errors import InboxError, ModelError
+from simlab.errors import InboxError
 from simlab.recsys import counter as counters
-from simlab.recsys.counter import NUMBERS, Ask, BusyError, Counter, DayError
+from simlab.recsys.counter import NUMBERS, BusyError, Counter, DayError
 from simlab.recsys.inbox import Event, Inbox, Receipt, ShadowRow, SlateRow
+from simlab.recsys.jobs import Ask
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import PopularityModel, Recommender, SegmentModel
 from simlab.recsys.online import OnlineConfig
@@ -86,10 +87,23 @@ class Raising(Slow):
         raise ZeroDivisionError("no score")
 
 
+@dataclass
+class Odd(Slow):
+    """A model whose scores are no numbers, now and then."""
+
+    def scores(self, requests: Requests) -> Floats:
+        return np.where(requests.user_id[:, None] % 2, np.nan, np.tile(np.arange(10.0), (len(requests), 1)))
+
+
 class FullInbox(Inbox):
     """An inbox without room, for as long as `full` says."""
 
     full = False
+
+    def next_number(self, user_id: int, day: int) -> int:
+        if self.full:
+            raise InboxError("inbox", "disk", "there is no room: try again")
+        return super().next_number(user_id, day)
 
     def commit(self, slates: Any, events: Any, shadows: Any = ()) -> tuple[list[str], list[Receipt]]:
         if self.full:
@@ -152,7 +166,7 @@ async def asked(counter: Counter, user_id: int = 0, **more: Any) -> dict[str, An
         answer=asyncio.get_running_loop().create_future(),
         **{"user_id": user_id, "deadline_ms": FOR_EVER, **usual, **more},
     )
-    answer: dict[str, Any] = json.loads(await counter.recommend(ask))
+    answer: dict[str, Any] = json.loads(await asyncio.wait_for(counter.recommend(ask), 60))
     return answer
 
 
@@ -306,14 +320,57 @@ def test_a_damaged_model_is_refused_and_the_old_one_goes_on(folder: Path) -> Non
 
 
 @pytest.mark.parametrize("how", ["damaged", "missing"])
-def test_no_counter_opens_with_a_champion_that_cannot_be_loaded(how: str, folder: Path) -> None:
-    """There is no old one to go on with."""
+def test_lower_rungs_serve_while_the_champion_cannot_be_loaded(how: str, folder: Path) -> None:
+    """There is no old one to go on with: shoppers are served all the same, and what is wrong is told until mended."""
     if how == "damaged":
         damage(folder, "old")
     else:
         shutil.rmtree(folder / "models" / "old")
-    with pytest.raises(ModelError, match="old"), opened(folder):
-        pass
+    with opened(folder) as counter:
+        assert "old" in counter.refused
+        answer = ask(counter, 2)
+        assert (answer["rung"], answer["arm"], items(answer)) == ("segment", "champion", [9, 8, 7])
+        changed(folder, "promote", "new")
+        assert (ask(counter, 2)["model_version"], counter.refused) == ("new", "")
+
+
+@pytest.mark.parametrize("action", ["challenger", "canary"])
+def test_without_a_rival_that_cannot_be_loaded_all_else_goes_on(action: str, folder: Path) -> None:
+    """Its shoppers are answered by the rungs below, and changes of the champion are taken: also the one that saves."""
+    with opened(folder) as counter:
+        changed(folder, "promote", "new")
+        changed(folder, action, "third", share=0.5)
+        changed(folder, "shadow", "fourth")
+        damage(folder, "third")
+        damage(folder, "fourth")
+        arm = arms(np.arange(N_USERS), counter.registry.traffic())
+        for user_id in range(N_USERS):
+            answer = ask(counter, user_id)
+            lower = ARMS[arm[user_id]] == action
+            assert answer["arm"] == ARMS[arm[user_id]]
+            assert answer["model_version"] == ("fallback-segment" if lower else "new")
+        assert "third" in counter.refused
+        assert "fourth" in counter.refused
+        changed(folder, "rollback", alias="champion")
+        others = np.flatnonzero(arms(np.arange(N_USERS), counter.registry.traffic()) != ARMS.index(action))
+        assert ask(counter, int(others[0]))["model_version"] == "old"
+        assert "third" in counter.refused
+        changed(folder, "end", alias=action)
+        changed(folder, "end", alias="shadow")
+        assert (ask(counter)["model_version"], counter.refused) == ("old", "")
+
+
+def test_the_old_traffic_goes_on_while_the_history_is_damaged(folder: Path) -> None:
+    """Nobody is refused; what is wrong is told, until the row is put back."""
+    with opened(folder) as counter:
+        changed(folder, "promote", "new")
+        row = folder / "models" / "history" / "00002.json"
+        right = row.read_text()
+        row.write_text("{")
+        assert ask(counter)["model_version"] == "old"
+        assert "00002.json" in counter.refused
+        row.write_text(right)
+        assert (ask(counter)["model_version"], counter.refused) == ("new", "")
 
 
 def test_a_slow_model_is_passed_over_at_the_deadline(folder: Path) -> None:
@@ -367,6 +424,19 @@ def test_a_raising_model_is_passed_over_at_once(folder: Path) -> None:
         assert counter.service.failures["raising"] == 3
 
 
+def test_a_slate_of_no_numbers_is_passed_over(folder: Path) -> None:
+    """Those of other shoppers in the same batch are shown; a shadow's are not kept."""
+    with opened(folder) as counter:
+        models = {"old": Served(favouring(3), 0), "odd": Served(Odd(), 0)}
+        counter.service.route(Traffic(champion="odd", row=1), models)
+        assert [ask(counter, user_id)["rung"] for user_id in (2, 3)] == ["personal", "segment"]
+        assert counter.service.failures["odd"] == 1
+        counter.service.route(Traffic(champion="old", shadow="odd", row=1), models)
+        assert [ask(counter, user_id)["rung"] for user_id in (2, 3)] == ["personal", "personal"]
+        counter.close()
+        assert counter.inbox.counts()[0]["shadows"] == 1
+
+
 def test_who_would_wait_too_long_is_told_to_come_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the length of the queue nobody is taken; all who were taken are answered."""
     monkeypatch.setattr(counters, "QUEUE", 3)
@@ -417,6 +487,178 @@ def test_what_was_bought_is_not_on_the_next_slate_of_any_process(folder: Path) -
         assert [items(ask(counter, 3)) for counter in (one, other)] == [[9, 8, 7]] * 2
         one.inbox.close_day(1)
         assert [items(ask(counter, 3)) for counter in (one, other)] == [[3, 9, 8]] * 2
+
+
+def test_what_was_bought_is_known_while_its_day_moves(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to a process that opens then; when the day is in the log, the live state is opened from that, once."""
+    online = OnlineConfig(suppress_days=3)
+
+    def full(*_: object) -> None:
+        raise OSError("no room")
+
+    with opened(folder, online) as one:
+        assert tell(one, ask(one, 3), "purchase") == "accepted"
+        with monkeypatch.context() as patch, pytest.raises(InboxError, match="no room"):
+            patch.setattr(one.inbox.log, "append", full)
+            one.inbox.close_day(0)
+        with opened(folder, online) as other:
+            assert [(ask(counter, 3)["day"], items(ask(counter, 3))) for counter in (one, other)] == [
+                (1, [9, 8, 7]),
+                (1, [9, 8, 7]),
+            ]
+            live, days = one.service.live, list[int]()
+            right = live.open_day
+
+            def noting(log: EventLog, day: int, without: Sequence[str] = ()) -> None:
+                days.append(day)
+                right(log, day, without)
+
+            monkeypatch.setattr(live, "open_day", noting)
+            assert not one.inbox.close_day(0) or one.inbox.day == 1
+            for _ in range(3):
+                assert [items(ask(counter, 3)) for counter in (one, other)] == [[9, 8, 7]] * 2
+            assert days == [1]
+
+
+def test_a_day_that_could_not_be_opened_is_opened_by_the_next_request(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is noted as done before it is."""
+    with opened(folder, OnlineConfig(suppress_days=3)) as counter:
+        assert tell(counter, ask(counter, 3), "purchase") == "accepted"
+        counter.inbox.close_day(0)
+
+        def broken(*_: object) -> None:
+            raise OSError("the log is away")
+
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="away"):
+            patch.setattr(counter.service.live, "open_day", broken)
+            ask(counter, 3)
+        answer = ask(counter, 3)
+        assert (answer["day"], items(answer)) == (1, [9, 8, 7])
+
+
+def test_the_scribe_outlives_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong with one batch, the next is kept."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with opened(folder) as counter:
+        with monkeypatch.context() as patch:
+            patch.setattr(counter.watch, "answered", broken)
+            assert items(ask(counter, 3)) == [3, 9, 8]
+            patch.setattr(counter.inbox, "commit", broken)
+            with pytest.raises(ZeroDivisionError):
+                ask(counter, 3)
+        assert items(ask(counter, 3)) == [3, 9, 8]
+        assert counter.dead == []
+
+
+def test_who_cannot_be_numbered_anew_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the trouble of that one, not of the scribe."""
+
+    def away(*_: object) -> int:
+        raise InboxError("inbox", "disk", "it is away: try again")
+
+    with opened(folder) as one, opened(folder) as other:
+        ask(one, 3, second=1)
+        with monkeypatch.context() as patch, pytest.raises(InboxError, match="away"):
+            patch.setattr(other.inbox, "next_number", away)
+            ask(other, 3, second=2)
+        assert ask(other, 3, second=3)["second"] == 3
+
+
+def test_a_number_of_the_callers_own_leaves_the_others(folder: Path) -> None:
+    """Who gives the last number of the day does not take the shopper's other slates."""
+    with opened(folder) as counter:
+        taken = {ask(counter, 3, number=number)["request_id"] for number in (0, 2, 255)}
+        ids = {ask(counter, 3)["request_id"] for _ in range(NUMBERS - 3)}
+        assert len(ids | taken) == NUMBERS
+        with pytest.raises(DayError, match="come tomorrow"):
+            ask(counter, 3)
+
+
+def test_who_has_to_be_answered_once_more_keeps_the_deadline(folder: Path) -> None:
+    """The number was taken, and meanwhile the version has become slow: a lower rung answers, stuck or not."""
+    slow = Slow()
+
+    class Turning(FullInbox):
+        turned = False
+
+        def commit(self, slates: Any, events: Any, shadows: Any = ()) -> tuple[list[str], list[Receipt]]:
+            if not self.turned:
+                self.turned = True
+                at_work(counter, slow=slow)
+                over.wait(0.01)  # the deadline is past
+                return [""] * len(slates), []
+            return super().commit(slates, events, shadows)
+
+    over = threading.Event()
+    with Turning(folder / "inbox.sqlite", EventLog(folder / "log")) as inbox:
+        service = Service(goods().launched_by(0), favouring(0), segment=KINDS)
+        counter = Counter(service, Registry(folder / "models"), inbox, goods(), people())
+        assert ask(counter, 2, deadline_ms=1)["rung"] == "segment"
+        slow.go.set()
+        counter.close()
+    slow = Slow()
+    with opened(folder) as one, opened(folder) as other:
+        ask(one, 4, second=1)
+        at_work(other, slow=slow)
+        assert ask(other, 4, second=2, deadline_ms=20)["rung"] == "segment"
+        slow.go.set()
+
+
+class Slowly(Registry):
+    """A registry that loads when it is told to go."""
+
+    def __init__(self, path: Path, model: Recommender) -> None:
+        super().__init__(path)
+        self.model = model
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def load(self, version: str) -> Any:
+        if version == "new":
+            self.begun.set()
+            assert self.go.wait(60)
+            return self.model, {}
+        return super().load(version)
+
+
+def test_nobody_waits_beyond_the_deadline_for_a_model_to_be_loaded(folder: Path) -> None:
+    """Lower rungs answer meanwhile, what was being scored is handed over, and then the new one answers, warm."""
+    slow, by = Slow(), list[str | None]()
+
+    class Noting(Slow):
+        def scores(self, requests: Requests) -> Floats:
+            by.append(counter.service.traffic.champion)
+            return np.tile(np.arange(10.0), (len(requests), 1))
+
+    with FullInbox(folder / "inbox.sqlite", EventLog(folder / "log")) as inbox:
+        service = Service(goods().launched_by(0), favouring(0), segment=KINDS)
+        registry = Slowly(folder / "models", Noting())
+        counter = Counter(service, registry, inbox, goods(), people())
+        at_work(counter, old=favouring(5), slow=slow)
+        arm = arms(np.arange(N_USERS), counter.service.traffic)
+        canary, baseline = (int(np.flatnonzero(arm == ARMS.index(name))[0]) for name in ("canary", "baseline"))
+
+        async def meanwhile() -> None:
+            waiting = asyncio.create_task(asked(counter, canary))
+            await asyncio.to_thread(slow.begun.wait)
+            changed(folder, "promote", "new")
+            late = await asked(counter, baseline, deadline_ms=20)
+            assert registry.begun.is_set()
+            assert late["rung"] == "segment"
+            slow.go.set()
+            assert (await waiting)["model_version"] == "slow"
+            registry.go.set()
+            assert (await asked(counter, 2))["rung"] in ("personal", "segment")
+
+        told(meanwhile)
+        counter.refresh()
+        assert counter.service.traffic.champion == "new"
+        assert by[0] == "old"
+        counter.close()
 
 
 def test_nothing_is_left_of_what_came_by_a_version_that_was_rolled_back(folder: Path) -> None:

@@ -122,15 +122,16 @@ def test_news_are_of_the_open_day_and_after_what_is_known(inbox: Inbox) -> None:
         inbox.open_day(1)
     inbox.close_day(0)
     news = inbox.news(0)
-    assert (news.day, news.unavailable, news.heard) == (1, frozenset(), [])
+    assert (news.day, news.unavailable, news.heard, news.moving) == (1, frozenset(), [], None)
     inbox.commit([], [event("d", request_id(7), "purchase")])
     assert [one.seq > later.heard[-1].seq for one in inbox.news(0).heard] == [True]
 
 
-def test_numbers_rise_by_user_and_day(inbox: Inbox) -> None:
-    """The next number is one above the highest that was answered, up to 256 where all are used."""
+def test_a_number_is_the_lowest_that_is_free(inbox: Inbox) -> None:
+    """Of the user and day, whichever numbers callers have chosen; 256 where all are used."""
     inbox.commit([slate(7, 0), slate(7, 18), slate(8, 255), slate(6, 3)], [])
-    assert [inbox.next_number(user, 0) for user in (6, 7, 8, 9)] == [4, 19, 256, 0]
+    inbox.commit([slate(5, number) for number in range(256)], [])
+    assert [inbox.next_number(user, 0) for user in (5, 6, 7, 8, 9)] == [256, 0, 1, 0, 0]
     assert inbox.next_number(7, 1) == 0
 
 

@@ -283,3 +283,11 @@ def test_random_scores_are_uniform() -> None:
     scores = RandomModel(seed=3, n_items=6).scores(visits(*range(30_000)))
     best = np.bincount(scores.argmax(axis=1), minlength=6)
     assert (np.abs(best - 5_000) < 4 * np.sqrt(30_000 * 5 / 36)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_of_no_numbers_is_not_stored(value: float, tmp_path: Path) -> None:
+    """A score that is no number ranks nothing, and its propensities would be no JSON."""
+    with pytest.raises(ModelError, match="not all finite"):
+        save_model(PopularityModel(score=np.array([1.0, value])), tmp_path / "m1", {})
+    assert not (tmp_path / "m1").exists()

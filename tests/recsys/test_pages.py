@@ -108,7 +108,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def enter(page: Page) -> None:
     page.goto("/")
-    expect(page.locator("#slate li")).to_have_count(10)
+    expect(page.locator("#slate li")).to_have_count(9)
     settled(page)
 
 
@@ -169,29 +169,99 @@ def test_a_look_and_a_purchase_reach_the_shop_and_the_change_is_told(page: Page)
 
 
 def test_what_changed_is_what_differs(page: Page) -> None:
-    """New, gone, up and down are told as the two answers differ, item by item and in numbers."""
+    """New, gone, up and down are told as the two answers differ, in numbers; new and gone by name, the rest on cards."""
     enter(page)
     names = {item["item_id"]: item["name"] for item in page.request.get("/catalogue").json()["items"]}
-    ids = sorted(names)[:12]
-    orders = [ids[:10], [ids[1], ids[0], *ids[3:10], ids[10]]]  # one and two change places, three goes, eleven comes
-    answers = iter(orders)
-
-    def answer(route: Route) -> None:
-        told = route.fetch().json()
-        items = [told["items"][p] | {"item_id": i, "position": p} for p, i in enumerate(next(answers))]
-        route.fulfill(json=told | {"items": items, "rung": "personal"})
-
-    page.route("**/recommend", answer)
+    ids = sorted(names)[:10]
+    orders = [ids[:9], [ids[1], ids[0], *ids[3:9], ids[9]]]  # one and two change places, three goes, ten comes
+    scripted(page, orders)
     shop_as(page, 2)
     expect(page.get_by_role("status")).to_contain_text("first slate")
     page.get_by_role("button", name="Next slate").click()
-    expect(page.get_by_role("status")).to_contain_text("1 new, 1 gone, 8 moved up, 1 moved down.")
+    expect(page.get_by_role("status")).to_contain_text("1 new, 1 gone, 7 moved up, 1 moved down.")
     said = page.locator("#changes li").all_inner_texts()
-    assert said[0] == f"New: {names[ids[10]]}"
-    assert said[1] == f"Gone: {names[ids[2]]}"
-    assert said[3] == f"Moved down: {names[ids[0]]}"
+    assert said == [f"New: {names[ids[9]]}", f"Gone: {names[ids[2]]}"]  # why is not known: nobody has clicked
     expect(page.locator("#slate .change").first).to_have_text("▲ up 1")
-    expect(page.locator("#why")).to_contain_text("learnt from your history and your last clicks")
+    expect(page.locator("#slate .change").nth(1)).to_have_text("▼ down 1")
+
+
+def scripted(page: Page, slates: list[list[int]], rung: str = "personal", chance: tuple[int, ...] = ()) -> None:
+    """From now on slates of these items are shown, those in `chance` by chance."""
+    answers = iter(slates)
+
+    def answer(route: Route) -> None:
+        told = route.fetch().json()
+        sources = {True: {"source": "exploration", "propensity": 0.01}, False: {"source": "model", "propensity": 1.0}}
+        rows = zip(told["items"], next(answers))
+        items = [row | {"item_id": item} | sources[item in chance] for row, item in rows]
+        route.fulfill(json=told | {"items": items, "rung": rung})
+
+    page.route("**/recommend", answer)
+
+
+def decided_online(page: Page, **settings: Any) -> dict[int, str]:
+    """Lets the shop say that it decides so in real time; returns the names of the items."""
+
+    def answer(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"online": online | settings})
+
+    told = page.request.get("/catalogue").json()
+    online = told["online"]
+    assert online == {"fold_in": 2.0, "suppress_days": 7, "exploration": "epsilon"}  # those of CONFIG
+    page.route("**/catalogue", answer)
+    return {item["item_id"]: item["name"] for item in told["items"]}
+
+
+def test_each_change_has_its_reason(page: Page) -> None:
+    """What was bought goes because of that, what chance has drawn comes by it, the rest comes nearer to the clicks."""
+    names = decided_online(page)
+    enter(page)
+    scripted(page, [[*range(9)], [*range(1, 8), 20, 30]], chance=(30,))
+    shop_as(page, 1)
+    page.get_by_role("button", name=f"Buy {names[0]}", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("2 new (of these 1 by chance), 2 gone, 7 moved up.")
+    new, gone = page.locator("#changes li").all_inner_texts()
+    assert new == f"New: {names[20]} (nearer to what you clicked); {names[30]} (by chance)"
+    assert gone == f"Gone: {names[0]} (you bought it); {names[8]}"
+    expect(page.locator("#why")).to_contain_text("personal: learnt from your history and your last clicks.")
+
+
+def test_without_settings_no_click_is_said_to_matter(page: Page) -> None:
+    """Where nothing is decided in real time, neither reasons nor the box of why say so."""
+    names = decided_online(page, fold_in=0.0, suppress_days=0, exploration="none")
+    enter(page)
+    scripted(page, [[*range(9)], [*range(1, 9), 20]])
+    shop_as(page, 1)
+    page.get_by_role("button", name=f"Buy {names[0]}", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("1 new, 1 gone, 8 moved up.")
+    assert page.locator("#changes li").all_inner_texts() == [f"New: {names[20]}", f"Gone: {names[0]}"]
+    expect(page.locator("#why")).to_contain_text("learnt from your history; clicks count at the next training.")
+    expect(page.locator("#why")).not_to_contain_text("last clicks")
+
+
+SAME = [
+    (1, 0.0, "personal", "clicks count at the next training. In a run made with --set online.fold_in=4"),
+    (0, 0.0, "popular", "nothing is learnt from guests. In a run made with --set online.fold_in=4"),
+    (1, 4.0, "personal", "your click was too little to move any item."),
+    (0, 4.0, "popular", "until a model knows you by a click."),
+]
+
+
+@pytest.mark.parametrize(("who", "fold_in", "rung", "words"), SAME)
+def test_why_nothing_changed_is_said(page: Page, who: int, fold_in: float, rung: str, words: str) -> None:
+    """Two equal slates have a reason, which may be a setting; guests are told what is true of guests."""
+    decided_online(page, fold_in=fold_in)
+    scripted(page, [[*range(9)]] * 4, rung=rung)
+    enter(page)
+    if who:
+        shop_as(page, who)
+    page.get_by_role("button", name="Look closer").first.click()
+    page.get_by_role("button", name="Back to the shop").click()
+    expect(page.get_by_role("status")).to_contain_text("Nothing changed: ")
+    expect(page.get_by_role("status")).to_contain_text(words)
+    if who == 0:
+        stranger = "does not know you before your first click" if fold_in else "nothing is learnt from guests."
+        expect(page.locator("#why")).to_contain_text(stranger)
 
 
 def test_a_guest_stays_the_same_guest(page: Page) -> None:
@@ -282,7 +352,7 @@ def test_trouble_is_told_with_a_way_out(page: Page) -> None:
         page.get_by_role("button", name="Try again").click()
     assert [receipt["outcome"] for receipt in answered.value.json()["receipts"]] == ["accepted", "accepted"]
     expect(page.get_by_role("alert")).to_be_hidden()
-    expect(page.locator("#slate li")).to_have_count(10)
+    expect(page.locator("#slate li")).to_have_count(9)
     assert all(batch == batches[0] for batch in batches)
 
 
@@ -326,6 +396,36 @@ def test_the_control_room_is_live(page: Page) -> None:
     expect(page.locator("#rungs tbody tr").first).to_contain_text("%")
     expect(page.locator("#arms")).to_contain_text("champion")
     expect(page.locator("#rate-line polyline")).to_have_attribute("points", re.compile(r"^[\d.]+,[\d.]+"))
+
+
+def test_the_champion_is_no_rival_of_itself(page: Page) -> None:
+    """It can be promoted again, but not be tried beside itself; and where all are in a trial, the page says who is left."""
+
+    def stream(route: Route) -> None:
+        told = page.request.get("/ops/state").json()
+        told["traffic"] |= {"canary": "new", "canary_share": 0.5}
+        route.fulfill(content_type="text/event-stream", body=f"data: {json.dumps(told)}\n\n")
+
+    page.route("**/ops/events", stream)
+    page.goto("/ops")
+    state = page.request.get("/ops/state").json()
+    champion = state["traffic"]["champion"]
+    expect(page.locator("#traffic tbody tr").first).to_contain_text(
+        "0.0\u00a0% (the baseline is answered by the champion's model)"
+    )
+    for action in ("Start a challenger", "Start or widen a canary", "Start a shadow", "Promote a version"):
+        page.get_by_role("button", name=action, exact=True).click()
+        offered = page.get_by_label("Version").locator("option").all_inner_texts()
+        assert set(offered) == set(state["versions"]) - (set() if action.startswith("Promote") else {champion})
+        page.get_by_role("button", name="Cancel").click()
+
+
+def test_the_words_of_the_control_room_are_explained(page: Page) -> None:
+    """What is no everyday word can be looked up where it stands."""
+    page.goto("/ops")
+    page.get_by_text("What the words mean").click()
+    for word in ("Rung", "Baseline", "Event lag", "Dead letter", "Quarantine"):
+        expect(page.locator(".words dt", has_text=word)).to_be_visible()
 
 
 def do(page: Page, action: str, token: str, **fields: str) -> None:

@@ -443,3 +443,15 @@ def test_histories_of_older_releases_are_read(tmp_path: Path) -> None:
     assert (registry.alias("champion"), registry.quarantined()) == ("c", ())
     assert registry.rollback(day=10, actor="test", reason="bad") == "a"
     assert registry.quarantined() == ("c",)
+
+
+def test_a_rollback_to_a_damaged_model_is_refused(tmp_path: Path) -> None:
+    """It would be a row that no server can follow: the error says so while the present version goes on."""
+    registry = filled(tmp_path, "a", "b")
+    promote(registry, "a", 0)
+    promote(registry, "b", 1)
+    (tmp_path / "a" / "arrays.npz").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="checksum"):
+        registry.rollback(day=2, actor="test", reason="because")
+    assert registry.alias("champion") == "b"
+    assert len(registry.history()) == 2

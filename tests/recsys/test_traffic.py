@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, kstest
 
 from simlab.errors import ConfigError, ModelError
-from simlab.recsys.traffic import ACTIONS, ARMS, Change, Row, Traffic, arms, next_row, share_of, splitmix64, traffic_of
+from simlab.recsys.traffic import (
+    ACTIONS,
+    ARMS,
+    Change,
+    Row,
+    Traffic,
+    arms,
+    check_wish,
+    next_row,
+    share_of,
+    splitmix64,
+    traffic_of,
+)
 from simlab.schema import GUESTS, Ints
 
 USERS = np.arange(100_000)
@@ -197,9 +209,8 @@ RUNNING = done(FIRST, {"action": "canary", "version": "m2", "share": 0.1})
         ({"action": "canary", "version": "m3", "share": 0.1}, "canary m2 has traffic"),
         ({"action": "challenger", "version": "m2", "share": 0.1}, "canary m2 has traffic"),
         ({"action": "canary", "version": "m2", "share": 0.51}, "share of the canary: 0.51"),
-        ({"action": "canary", "version": "m2"}, "share of the canary: None"),
+        ({"action": "challenger", "version": "m2"}, "share of the challenger: None"),
         ({"action": "canary", "version": "m2", "steps": (0.5, 0.1)}, r"steps: \(0.5, 0.1\)"),
-        ({"action": "challenger", "version": "m2", "steps": (0.1,)}, "steps"),
         ({"action": "canary", "version": "m2", "share": float("nan")}, "share of the canary: nan"),
         ({"action": "challenger", "version": "m2", "share": 1}, "share of the challenger: 1"),
         ({"action": "shadow", "version": "m1"}, "champion, and shown already"),
@@ -214,6 +225,30 @@ def test_changes_that_make_no_sense_are_refused(change: dict[str, Any], message:
     """The error says what is in the way."""
     with pytest.raises(ModelError, match=message):
         next_row(RUNNING, Change(day=3, actor="test", reason="because", **change))
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"action": "promote", "version": "m2", "share": 0.1}, "share of promote: 0.1"),
+        ({"action": "rollback", "version": "m2"}, "version of rollback: 'm2'"),
+        ({"action": "challenger", "version": "m2", "share": 0.1, "steps": (0.1,)}, "steps of challenger"),
+        ({"action": "pause", "alias": "canary"}, "alias of pause"),
+        ({"action": "end", "reason": "  "}, "reason: '  '"),
+    ],
+)
+def test_a_wish_says_nothing_that_is_passed_over(wish: dict[str, Any], message: str) -> None:
+    """Who gives a promotion a share believes that it matters: it is said that it does not."""
+    with pytest.raises(ConfigError, match=message):
+        check_wish(Change(**{"day": 3, "actor": "test", "reason": "because", **wish}))
+
+
+def test_a_canary_begins_with_the_first_step() -> None:
+    """Where no share is given: that of its own steps, or of those that all have."""
+    for steps, share in (((), 0.05), ((0.2, 0.4), 0.2)):
+        row = next_row(done(FIRST), Change(day=3, actor="t", reason="r", action="canary", version="m2", steps=steps))
+        assert row is not None
+        assert row["share"] == share
 
 
 def test_a_canary_needs_a_champion_and_actions_a_name() -> None:

@@ -417,3 +417,15 @@ def test_the_learnt_vectors_are_plain_doubles() -> None:
         assert isinstance(model, FactorModel)
         assert (model.user_vector.shape, model.item_vector.shape, model.item_bias.shape) == ((5, 3), (5, 3), (5,))
         assert {part.dtype for part in (model.user_vector, model.item_vector, model.item_bias)} == {np.dtype(float)}
+
+
+def test_users_whom_the_shop_does_not_know_are_not_learnt_from(tmp_path: Path) -> None:
+    """Whoever sends a number that no shopper has is answered; one such request must not stop the next training."""
+    goods, people = catalogue_of(["toys"] * 3), shoppers_of(["a"] * 2)
+    log = EventLog(tmp_path / "log")
+    log.import_history(
+        history([{"day": -1, "user_id": user, "item_id": item} for user, item in ((0, 0), (2, 1), (5000, 2))])
+    )
+    model, card = train(log, goods, people, config=TrainingConfig(algorithm="popularity"), day=0)
+    assert isinstance(model, PopularityModel)
+    assert (model.score.tolist(), card["rows"]) == ([1, 0, 0], 1)
