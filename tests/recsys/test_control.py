@@ -1,5 +1,6 @@
 """The control room over HTTP: what it shows, and what it does for those who have the token, and for nobody else."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from simlab.recsys.control import ADMIN as ROUTES
+from simlab.recsys.control import Room
 from simlab.recsys.traffic import ARMS, arms
 from tests.recsys.shop import ADMIN, DAY, N_USERS, TOKEN, Shop, served
 
@@ -260,6 +262,34 @@ def test_the_state_is_what_the_control_room_shows(shop: Shop) -> None:
     assert shop.champion not in told["versions"]  # there is nothing it could be made
     last = told["history"][-1]
     assert (last["row"], last["action"], last["actor"]) == (shop.counter.registry.last_row(), "challenger", "Ada")
+
+
+def test_all_who_look_are_told_the_same_state(shop: Shop) -> None:
+    """However many they are, it is made once a second; the history, which only grows, is read when it has grown."""
+    made: list[int] = []
+
+    class Counting(Room):
+        def state(self) -> dict[str, Any]:
+            made.append(1)
+            return {"n": len(made)}
+
+    async def many() -> list[str]:
+        room = Counting(shop.counter)
+        return list(await asyncio.gather(*(room.told() for _ in range(20))))
+
+    assert asyncio.run(many()) == ['{"n": 1}'] * 20
+
+
+def test_a_damaged_history_is_shown_as_it_was(shop: Shop) -> None:
+    """The rows that were read stay, and what is wrong is told."""
+    before = shop.client.get("/ops/state").json()["history"]
+    last = shop.counter.registry.last_row()
+    (Path(shop.config.run) / "models" / "history" / f"{last + 1:05d}.json").write_text("{")
+    assert shop.ask(3)["arm"] == "champion"
+    told = shop.client.get("/ops/state").json()
+    assert told["history"] == before
+    assert f"{last + 1:05d}.json" in told["refused"]
+    assert shop.client.get("/readyz").status_code == 503
 
 
 def test_the_control_room_shows_the_last_twenty_rows(shop: Shop) -> None:

@@ -100,11 +100,6 @@ class FullInbox(Inbox):
 
     full = False
 
-    def next_number(self, user_id: int, day: int) -> int:
-        if self.full:
-            raise InboxError("inbox", "disk", "there is no room: try again")
-        return super().next_number(user_id, day)
-
     def commit(self, slates: Any, events: Any, shadows: Any = ()) -> tuple[list[str], list[Receipt]]:
         if self.full:
             raise InboxError("inbox", "disk", "there is no room: try again")
@@ -378,7 +373,7 @@ def test_a_slow_model_is_passed_over_at_the_deadline(folder: Path) -> None:
     slow = Slow()
     with opened(folder) as counter:
         at_work(counter, slow=slow)
-        late = ask(counter, 2, deadline_ms=20)
+        late = ask(counter, 2, deadline_ms=300)
         assert (late["rung"], late["source"], late["arm"], items(late)) == (
             "segment",
             "fallback",
@@ -498,9 +493,10 @@ def test_what_was_bought_is_known_while_its_day_moves(folder: Path, monkeypatch:
 
     with opened(folder, online) as one:
         assert tell(one, ask(one, 3), "purchase") == "accepted"
-        with monkeypatch.context() as patch, pytest.raises(InboxError, match="no room"):
+        with monkeypatch.context() as patch:
             patch.setattr(one.inbox.log, "append", full)
-            one.inbox.close_day(0)
+            with pytest.raises(InboxError, match="no room"):
+                one.inbox.close_day(0)
         with opened(folder, online) as other:
             assert [(ask(counter, 3)["day"], items(ask(counter, 3))) for counter in (one, other)] == [
                 (1, [9, 8, 7]),
@@ -514,7 +510,7 @@ def test_what_was_bought_is_known_while_its_day_moves(folder: Path, monkeypatch:
                 right(log, day, without)
 
             monkeypatch.setattr(live, "open_day", noting)
-            assert not one.inbox.close_day(0) or one.inbox.day == 1
+            assert one.inbox.close_day(0)
             for _ in range(3):
                 assert [items(ask(counter, 3)) for counter in (one, other)] == [[9, 8, 7]] * 2
             assert days == [1]
@@ -531,9 +527,10 @@ def test_a_day_that_could_not_be_opened_is_opened_by_the_next_request(
         def broken(*_: object) -> None:
             raise OSError("the log is away")
 
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="away"):
+        with monkeypatch.context() as patch:
             patch.setattr(counter.service.live, "open_day", broken)
-            ask(counter, 3)
+            with pytest.raises(OSError, match="away"):
+                ask(counter, 3)
         answer = ask(counter, 3)
         assert (answer["day"], items(answer)) == (1, [9, 8, 7])
 
@@ -563,9 +560,10 @@ def test_who_cannot_be_numbered_anew_is_told(folder: Path, monkeypatch: pytest.M
 
     with opened(folder) as one, opened(folder) as other:
         ask(one, 3, second=1)
-        with monkeypatch.context() as patch, pytest.raises(InboxError, match="away"):
+        with monkeypatch.context() as patch:
             patch.setattr(other.inbox, "next_number", away)
-            ask(other, 3, second=2)
+            with pytest.raises(InboxError, match="away"):
+                ask(other, 3, second=2)
         assert ask(other, 3, second=3)["second"] == 3
 
 
@@ -646,7 +644,7 @@ def test_nobody_waits_beyond_the_deadline_for_a_model_to_be_loaded(folder: Path)
             waiting = asyncio.create_task(asked(counter, canary))
             await asyncio.to_thread(slow.begun.wait)
             changed(folder, "promote", "new")
-            late = await asked(counter, baseline, deadline_ms=20)
+            late = await asked(counter, baseline, deadline_ms=300)
             assert registry.begun.is_set()
             assert late["rung"] == "segment"
             slow.go.set()

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +22,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from simlab.errors import DataError, InboxError, ModelError, SimlabError
+from simlab.lab.serving import free_port
 from simlab.recsys import counter as counters
 from simlab.recsys.control import ADMIN as ADMIN_ROUTES
 from simlab.recsys.http import ServeConfig, app_from_environment, create_app, open_counter, registry_of
@@ -27,6 +31,7 @@ from simlab.recsys.service import Served
 from simlab.recsys.traffic import Traffic
 from simlab.recsys.wire import MAX_BODY
 from simlab.schema import Bools, Floats, Ints, Requests
+from tests.recsys.live import make_shop
 from tests.recsys.shop import ADMIN, DAY, N_ITEMS, TOKEN, Shop, served
 
 
@@ -329,6 +334,30 @@ def test_opening_and_closing_are_in_the_log(
     assert first["day"] == counter.day
     counter.close()
     counter.inbox.close()
+
+
+def test_a_stream_ends_when_the_server_is_told_to_stop(tmp_path: Path) -> None:
+    """It has no end of its own, and yet nothing has to be cancelled: the log has no word of it."""
+    config, port = make_shop(tmp_path / "run"), free_port()
+    environment = {**os.environ, "SIMLAB_SERVE": json.dumps(asdict(config))}
+    command = [sys.executable, "-m", "simlab.lab.serving", str(port), "1"]
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stderr is not None
+        begun = next(line for line in process.stderr if '"event"' in line)
+        assert json.loads(begun)["event"] == "open"
+        transport = httpx.HTTPTransport(retries=10)
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=transport, timeout=60) as client,
+            client.stream("GET", "/ops/events") as answer,
+        ):
+            lines = answer.iter_lines()
+            assert next(lines).startswith("data: ")
+            process.terminate()
+            assert [line for line in lines if line and not line.startswith("data: ")] == []  # it ends, as it should
+        said = [line for line in process.stderr.read().splitlines() if "leak" not in line and "skipped" not in line]
+        assert json.loads(said[0])["event"] == "closed"
+        assert not {"Traceback", "Cancel"} & {word for line in said for word in line.split()}
 
 
 @pytest.mark.parametrize("part", ["shop/public.npz", "models/segment-day00000", "models/history"])

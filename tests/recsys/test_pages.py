@@ -169,7 +169,7 @@ def test_a_look_and_a_purchase_reach_the_shop_and_the_change_is_told(page: Page)
 
 
 def test_what_changed_is_what_differs(page: Page) -> None:
-    """New, gone, up and down are told as the two answers differ, in numbers; new and gone by name, the rest on cards."""
+    """All is told in numbers, as the two answers differ; new and gone by name, up and down on the cards."""
     enter(page)
     names = {item["item_id"]: item["name"] for item in page.request.get("/catalogue").json()["items"]}
     ids = sorted(names)[:10]
@@ -399,7 +399,7 @@ def test_the_control_room_is_live(page: Page) -> None:
 
 
 def test_the_champion_is_no_rival_of_itself(page: Page) -> None:
-    """It can be promoted again, but not be tried beside itself; and where all are in a trial, the page says who is left."""
+    """It can be promoted again, but not tried beside itself; at a share of 0.5 it has the baseline alone."""
 
     def stream(route: Route) -> None:
         told = page.request.get("/ops/state").json()

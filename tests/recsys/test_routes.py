@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from simlab.recsys.counter import Counter
+from simlab.recsys.http import open_counter
 from simlab.recsys.inbox import Inbox
 from simlab.recsys.log import EventLog
 from simlab.recsys.online import OnlineConfig
@@ -138,6 +140,16 @@ def test_what_is_wrong_is_named(route: str, body: Any, field: str, shop: Shop) -
     assert shop.counter.inbox.counts() == before
 
 
+@pytest.mark.parametrize(("body", "where"), [("{", "character 1"), ('{"user_id": 3,}', "character "), ("", "")])
+def test_what_is_no_json_is_named_as_a_whole(body: str, where: str, shop: Shop) -> None:
+    """The field is the body, with the place and a remedy."""
+    answer = shop.client.post("/recommend", content=body, headers={"content-type": "application/json"})
+    told = answer.json()
+    assert (answer.status_code, told["field"]) == (422, "body")
+    assert told["error"].startswith("body: ")
+    assert where in told["error"]
+
+
 @pytest.mark.parametrize("n", ["0", "1001", "many", ""])
 def test_how_many_shoppers_is_checked_too(n: str, shop: Shop) -> None:
     """A wrong word in the address is named like one in the body."""
@@ -248,6 +260,27 @@ def test_it_is_not_ready_while_the_traffic_wants_a_damaged_model(own: Shop) -> N
     own.counter.registry.promote("m3", day=DAY, actor="test", reason="to mend")
     assert own.client.get("/readyz").status_code == 200
     assert own.ask(3)["model_version"] == "m3"
+
+
+def test_it_is_served_by_lower_rungs_without_its_champion(own: Shop) -> None:
+    """One that opens then serves, and is not ready."""
+    (Path(own.config.run) / "models" / own.champion / "arrays.npz").write_bytes(b"nothing")
+    first = own.counter
+    own.app.state.counter = another = open_counter(own.config)
+    told = own.client.get("/readyz")
+    assert (told.status_code, own.champion in told.json()["reason"]) == (503, True)
+    assert own.ask(3)["rung"] == "segment"
+    own.app.state.counter = first
+    another.close()
+    another.inbox.close()
+
+
+def test_it_is_not_ready_without_one_of_its_threads(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which, is told; nothing but a new start helps."""
+    monkeypatch.setattr(Counter, "dead", ["scribe"])
+    told = shop.client.get("/readyz")
+    assert told.status_code == 503
+    assert "scribe" in told.json()["reason"]
 
 
 def test_metrics_tell_what_was_answered(shop: Shop) -> None:

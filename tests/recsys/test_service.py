@@ -557,6 +557,58 @@ def test_nobody_asks() -> None:
             check_slates(slates, a_catalogue())
 
 
+@dataclass(frozen=True)
+class Odd:
+    """A model whose scores of every third shopper are no numbers."""
+
+    odd: float
+    n_items: int = 26
+
+    def knows(self, user_id: Ints) -> Bools:
+        return np.ones(len(user_id), dtype=np.bool_)
+
+    def scores(self, requests: Requests) -> Floats:
+        scores = np.tile(np.arange(float(self.n_items)), (len(requests), 1))
+        scores[requests.user_id % 3 == 0] = self.odd
+        return scores
+
+
+@pytest.mark.parametrize("online", ONLINE.values(), ids=ONLINE)
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_a_slate_of_no_numbers_is_answered_by_the_next_rung(odd: float, online: OnlineConfig) -> None:
+    """It is the model's failure, and its own: other slates of the same batch are shown, and all can be logged."""
+    sick = replace(factors(), known=np.ones(N_USERS, dtype=np.bool_), user_vector=factors().user_vector.copy())
+    sick.user_vector[::3] = odd
+    users = np.arange(12)
+    asked = Requests(day=9, user_id=users, visit=np.zeros(12, dtype=np.int64), n=3)
+    for model in (Odd(odd), sick):
+        service = a_service(model, online, segment=True)
+        with np.errstate(invalid="ignore"):
+            slates = service.recommend(asked)
+        lower = np.array([word in FALLBACKS for word in slates.model_version.words()])
+        np.testing.assert_array_equal(lower, users % 3 == 0)
+        assert np.isfinite(slates.propensity).all()
+        assert (slates.item_id != NO_ITEM).all()
+        assert service.failures["m1"] == 1
+        check_slates(slates, a_catalogue())
+
+
+def test_a_rehearsal_is_not_seen() -> None:
+    """The model has been asked, few and many at once; traffic and failures are as before; a misfit raises."""
+    service, asked = a_service(favouring(3)), list[int]()
+
+    class Noting(Odd):
+        def scores(self, requests: Requests) -> Floats:
+            asked.append(len(requests))
+            raise ZeroDivisionError
+
+    service.rehearse("m2", Served(Noting(0.0), 9), 9)
+    assert set(asked) == {1, 16}
+    assert (service.traffic.champion, list(service.models), service.failures) == ("m1", ["m1"], {})
+    with pytest.raises(ModelError, match="items of m3: 31"):
+        service.rehearse("m3", Served(favouring(3, N_ITEMS + 1), 9), 9)
+
+
 def test_models_are_read_once(tmp_path: Path) -> None:
     """What traffic needs is loaded from the registry, what is at work is kept as it is, and what is missing raises."""
     registry = Registry(tmp_path / "models")
