@@ -38,6 +38,9 @@ from simlab.schema import NO_ITEM, Bools, Catalogue, Ints, Requests, Shoppers, S
 QUEUE = 2000
 """Requests that may wait; more are told to come again."""
 
+WARM_UP = 5.0
+"""Seconds that a new model may take for its first slates before it is put to work."""
+
 NUMBERS = 256
 """Slates of one shopper on one day."""
 
@@ -74,6 +77,7 @@ class Counter:
         self._coming: dict[Lane[Any], list[Any]] = {}
         self._scribe: Lane[Post | Answer | ShadowRow] = Lane("scribe", self._keep, self._unkept, 8 * BATCH)
         self._late: Lane[Ask] = Lane("late", self._lower, self._fail)
+        self._turner: Lane[None] = Lane("traffic", lambda _: self.refresh(), lambda _, error: None)
         self._shadow: Lane[Requests] = Lane("shadow", self._shade, lambda requests, error: None, 1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.refresh()
@@ -88,7 +92,7 @@ class Counter:
     def dead(self) -> list[str]:
         """The lanes whose threads have ended, which should never be."""
         with self._hand:
-            lanes: list[Lane[Any]] = [*self._lanes.values(), self._late, self._shadow, self._scribe]
+            lanes: list[Lane[Any]] = [*self._lanes.values(), self._late, self._turner, self._shadow, self._scribe]
         return [lane.name for lane in lanes if lane.dead]
 
     async def recommend(self, ask: Ask) -> str:
@@ -188,6 +192,7 @@ class Counter:
         for lane in lanes:
             lane.close()
         self._late.close()
+        self._turner.close(patience=1)
         self._shadow.close()
         self._scribe.close()
 
@@ -214,11 +219,27 @@ class Counter:
                 served = self.service.models.get(version)
                 if served is None:
                     served = load(self.registry, version)
-                    self.service.rehearse(version, served, self._day)
+                    self._rehearse(version, served)
                 models[version] = served
             except Exception as error:  # whatever a model does, the others are to go on
                 refused.append(str(error))
         return models, refused
+
+    def _rehearse(self, version: str, served: Served) -> None:
+        """Warms a model up; one that takes too long for that is put to work as it is, and delays its own shoppers."""
+        wrong: list[Exception] = []
+
+        def warm() -> None:
+            try:
+                self.service.rehearse(version, served, self._day)
+            except Exception as error:
+                wrong.append(error)
+
+        rehearsal = threading.Thread(target=warm, daemon=True)
+        rehearsal.start()
+        rehearsal.join(WARM_UP)
+        if wrong:
+            raise wrong[0]
 
     def _lane_of(self, user_id: int) -> Lane[Ask]:
         traffic = self.service.traffic
@@ -239,6 +260,8 @@ class Counter:
     def _lower(self, asks: list[Ask]) -> None:
         """Work of the lane of those who cannot wait for their version."""
         LATE.inc(len(asks))
+        if self.registry.changed(self._row):
+            self._turner.put([None])  # the versions' own lanes may all be stuck
         self._answer(asks, personal=False)
 
     def _answer(self, asks: list[Ask], *, personal: bool) -> None:
@@ -341,10 +364,12 @@ class Counter:
                 self._again(ask, body)
         left = iter(receipts)
         done += [setter(post.receipts, [next(left) for _ in post.events]) for post in posts]
-        self._call(*done)
-        self.watch.answered(told)
-        if posts:
-            self.watch.received([one.outcome for one in receipts], now - posts[0].arrived)
+        try:
+            self.watch.answered(told)
+            if posts:
+                self.watch.received([one.outcome for one in receipts], now - posts[0].arrived)
+        finally:
+            self._call(*done)  # they are kept, whoever can or cannot count them
 
     def _again(self, ask: Ask, body: str) -> None:
         """The number was taken by another process, or the day was closed: once more."""

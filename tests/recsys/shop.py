@@ -54,7 +54,7 @@ class Shop:
 
     def ask(self, user_id: int = 3, n: int = 3, **more: object) -> dict[str, Any]:
         """A slate."""
-        answer = self.client.post("/recommend", json={"user_id": user_id, "n": n, **more})
+        answer = self.client.post("/recommend", json={"user_id": user_id, "n": n, "deadline_ms": 60_000, **more})
         assert answer.status_code == 200, answer.text
         told: dict[str, Any] = answer.json()
         return told

@@ -388,6 +388,35 @@ def test_a_slow_model_is_passed_over_at_the_deadline(folder: Path) -> None:
         assert counter.inbox.counts()[0]["slates"] == counter.watch.requests
 
 
+def test_traffic_changes_while_every_version_is_stuck(folder: Path) -> None:
+    """The one that never comes back can be replaced: the rungs below see to it."""
+    slow = Slow()
+    with opened(folder) as counter:
+        at_work(counter, slow=slow)
+        assert ask(counter, 2, deadline_ms=300)["rung"] == "segment"
+        changed(folder, "promote", "new")
+        assert any(ask(counter, 2)["model_version"] == "new" for _ in range(NUMBERS - 1))
+        slow.go.set()
+
+
+def test_a_model_too_slow_to_be_warmed_up_is_put_to_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It delays its own shoppers, and no later change."""
+    monkeypatch.setattr(counters, "WARM_UP", 0.01)
+    slow = Slow()
+    with FullInbox(folder / "inbox.sqlite", EventLog(folder / "log")) as inbox:
+        service = Service(goods().launched_by(0), favouring(0), segment=KINDS)
+        registry = Slowly(folder / "models", slow)
+        registry.go.set()
+        counter = Counter(service, registry, inbox, goods(), people())
+        changed(folder, "promote", "new")
+        counter.refresh()
+        assert counter.service.traffic.champion == "new"
+        changed(folder, "rollback", alias="champion")
+        assert ask(counter, 2)["model_version"] == "old"
+        slow.go.set()
+        counter.close()
+
+
 def test_a_slow_canary_delays_nobody_else(folder: Path) -> None:
     """Each version has a lane of its own: the champion answers its shoppers while the canary is being waited for."""
     slow = Slow()
