@@ -16,11 +16,12 @@ import pytest
 
 from simlab.errors import InboxError
 from simlab.lab.config import RunConfig
-from simlab.lab.loop import Ring, run
+from simlab.lab.loop import Ring, open_ring, run
 from simlab.lab.over_http import OverHttp, over_http
 from simlab.lab.run import Run, load_run
 from simlab.lab.serving import Server, serve, serve_config
 from simlab.recsys.online import OnlineConfig
+from simlab.recsys.traffic import Change
 from simlab.schema import Bools, Outcomes, Requests, Slates
 
 EVERYTHING = OnlineConfig(fold_in=4.0, suppress_days=3, exploration="thompson")
@@ -198,3 +199,33 @@ def test_an_inbox_that_the_log_has_left_behind_is_not_served(in_process: Run, tm
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ("seed", "retrain", "latency_ms", "online", "world")}
+
+
+def test_a_canary_and_a_shadow_are_the_same_over_http(tmp_path: Path) -> None:
+    """Arms, epsilon and a ladder without segments: the same log; the shadow is scored beside it, and is not in it."""
+    config = RunConfig(
+        preset="influence",
+        days=3,
+        seed=11,
+        retrain="never",
+        segments=False,
+        online=OnlineConfig(fold_in=2.0, exploration="epsilon", epsilon=0.3),
+        world={"n_users": 120, "n_items": 60, "history_days": 14, "loyalty": {"newcomers_per_week": 40}},
+    )
+    runs = []
+    for name, over in (("in process", None), ("over http", over_http)):
+        registry = open_ring(config, tmp_path / name).registry
+        champion, shadow = registry.alias("champion"), registry.alias("fallback")
+        assert champion is not None
+        registry.register(registry.load(champion)[0], "twin", {"trained_day": 0})
+        told: dict[str, Any] = {"day": 0, "actor": "test", "reason": "because"}
+        registry.change(Change(action="canary", version="twin", share=0.3, **told))
+        registry.change(Change(action="shadow", version=shadow, **told))
+        runs.append(run(config, out=tmp_path / name, over=over))
+    assert_same(*runs)
+    shown = runs[1].log.sql("select distinct arm, model_version as version from impressions where day >= 0")
+    assert set(shown["arm"]) == {"champion", "canary", "baseline"}
+    assert shadow not in set(shown["version"])
+    assert {file.name for file in (tmp_path / "over http" / "shadow").iterdir()} == {
+        f"day={day:05d}.parquet" for day in range(3)
+    }
