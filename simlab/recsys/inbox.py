@@ -26,10 +26,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from simlab.errors import InboxError
@@ -57,20 +58,29 @@ from simlab.recsys.storage import (
     make_tables,
     opened,
     rows_of,
+    run,
     transaction,
 )
 
 __all__ = ["ATTRIBUTION_DAYS", "Event", "Heard", "Inbox", "News", "Receipt", "ShadowRow", "SlateRow"]
 
+
+def _places(*names: str) -> dict[str, BindParameter[Any]]:
+    """Columns of a row, each to be given under its name."""
+    return {name: bindparam(name) for name in names}
+
+
 _TAKE = (
     update(STATE).values(seq=STATE.c.seq + bindparam("events")).returning(STATE.c.day, STATE.c.seq)
 )  # the first statement of a transaction: who holds this row is alone
-_KEEP_SLATES = insert(SLATES).on_conflict_do_nothing().returning(SLATES.c.request_id)
+_KEEP_SLATES = insert(SLATES).values(_places("request_id", "second", "body")).on_conflict_do_nothing()
 _KEEP_SHADOWS = insert(SHADOWS).on_conflict_do_nothing().returning(SHADOWS.c.request_id)
-_counted = insert(COUNTS)
+_counted = insert(COUNTS).values(_places("day", "name", "n"))
 _COUNT = _counted.on_conflict_do_update(index_elements=["day", "name"], set_={"n": COUNTS.c.n + _counted.excluded.n})
-_BODIES = select(SLATES.c.request_id, SLATES.c.body).where(SLATES.c.request_id.in_(bindparam("values", expanding=True)))
-_TODAY = select(STATE.c.day, STATE.c.unavailable, STATE.c.moving)
+_BODIES = select(SLATES.c.number, SLATES.c.request_id, SLATES.c.body).where(
+    SLATES.c.request_id.in_(bindparam("values", expanding=True))
+)
+_TODAY = select(STATE.c.day, STATE.c.unavailable, STATE.c.moving, STATE.c.seq)
 _NEWS = (
     select(*(EVENTS.c[name] for name in ("seq", "impression_id", "item_id", "type", "value", "day", "model_version")))
     .where(EVENTS.c.day == bindparam("day"), EVENTS.c.seq > bindparam("after"))
@@ -130,7 +140,7 @@ class Inbox:
         event its receipt; events see these slates.
         """
         with transaction(self._engine) as connection:
-            day, seq = connection.execute(_TAKE, {"events": len(events)}).one()
+            day, seq = run(connection, _TAKE, {"events": len(events)}).fetchone()
             counts = Counter[str]()
             today = [slate for slate in slates if slate.day == day]
             bodies = _keep_slates(connection, today, counts) if today else {}
@@ -146,7 +156,7 @@ class Inbox:
                         connection.execute(insert(table), rows)
             if +counts:
                 rows = [{"day": day, "name": name, "n": n} for name, n in sorted((+counts).items())]
-                connection.execute(_COUNT, rows)
+                run(connection, _COUNT, *rows)
         return [bodies.get(slate.request_id, "") if slate.day == day else "" for slate in slates], receipts
 
     def news(self, after: int) -> News:
@@ -155,10 +165,13 @@ class Inbox:
         While a closed day is moving into the log, its events are told as well.
         """
         with transaction(self._engine) as connection:
-            day, unavailable, moving = connection.execute(_TODAY).one()
+            day, unavailable, moving, seq = run(connection, _TODAY).fetchone()
             days = [day] if moving is None else [moving, day]  # no event of the first comes after one of the second
-            rows = [row for one in days for row in connection.execute(_NEWS, {"day": one, "after": after})]
-        return News(day, _items(unavailable), [_heard(row) for row in rows], moving)
+            if seq == after:
+                days = []  # spares the question
+            rows = [row for one in days for row in run(connection, _NEWS, {"day": one, "after": after})]
+        heard = [_heard(row) for row in rows]
+        return News(day, _items(unavailable), heard, moving, max([seq, *(one.seq for one in heard[-1:])]))
 
     def next_number(self, user_id: int, day: int) -> int:
         """The lowest number, visit * 16 + page, under which nothing was answered to the user on `day`: 0 to 256.
@@ -219,13 +232,15 @@ class Inbox:
 def _keep_slates(connection: Connection, slates: Sequence[SlateRow], counts: Counter[str]) -> dict[int, str]:
     """The body of each slate, by request_id, as it was stored first; those that are new are counted."""
     rows = [{"request_id": slate.request_id, "second": slate.second, "body": slate.body} for slate in slates]
-    new = {row[0] for row in connection.execute(_KEEP_SLATES, rows)}
-    counts["slates"] += len(new)
-    first = {slate.request_id: slate for slate in reversed(slates) if slate.request_id in new}
+    n_new = run(connection, _KEEP_SLATES, *rows).rowcount
+    counts["slates"] += n_new
+    first = {slate.request_id: slate for slate in reversed(slates)}
+    kept = [] if n_new == len(slates) else rows_of(connection, _BODIES, list(first))
+    for _, request_id, _ in sorted(kept, key=itemgetter(0))[: len(kept) - n_new]:  # what is new has come last
+        del first[request_id]
     for slate in first.values():
         counts.update(dict(slate.tally))
-    kept = rows_of(connection, _BODIES, [slate.request_id for slate in slates if slate.request_id not in new])
-    return {row[0]: row[1] for row in kept} | {number: slate.body for number, slate in first.items()}
+    return {row[1]: row[2] for row in kept} | {number: slate.body for number, slate in first.items()}
 
 
 def _keep_shadows(connection: Connection, shadows: Sequence[ShadowRow]) -> int:

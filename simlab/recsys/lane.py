@@ -58,20 +58,35 @@ class Lane(Generic[Job]):
         with self._wake:
             self._stuck = self._busy
 
-    def put(self, jobs: Iterable[Job]) -> None:
-        """Puts jobs at the end. Those that come after the lane was closed are worked off too: none is lost."""
+    def put(self, jobs: Iterable[Job]) -> bool:
+        """Puts jobs at the end; returns whether the lane was idle.
+
+        Those that come after it was closed are worked off too: none is lost.
+        """
         with self._wake:
-            self._jobs.extend(jobs)
-            self._wake.notify()
-            if self._ended:
-                self._ended = False
-                self._thread = self._start()
+            idle = not (self._busy or self._jobs)
+            self._add(jobs)
+            self._wake.notify_all()
+        return idle
+
+    def work(self, jobs: Iterable[Job]) -> None:
+        """As `put`, but where the lane is idle they are worked off here and now: its own thread need not wake."""
+        with self._wake:
+            self._add(jobs)
+            batch = [] if self._busy else self._take()
+        if batch:
+            self._work_off(batch)
+
+    def give_way(self, seconds: float) -> None:
+        """Waits until all is worked off, for so many seconds at most."""
+        with self._wake:
+            self._wake.wait_for(lambda: not (self._busy or self._jobs), seconds)
 
     def close(self, patience: float = 10.0) -> None:
         """Lets it finish what waits, for so many seconds at most."""
         with self._wake:
             self._open = False
-            self._wake.notify()
+            self._wake.notify_all()
             thread = self._thread
         thread.join(patience)
 
@@ -80,23 +95,36 @@ class Lane(Generic[Job]):
         thread.start()
         return thread
 
+    def _add(self, jobs: Iterable[Job]) -> None:
+        self._jobs.extend(jobs)
+        if self._ended:
+            self._ended = False
+            self._thread = self._start()
+
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not self._jobs and self._open:
+                while self._busy or (self._open and not self._jobs):
                     self._wake.wait()
                 if not self._jobs:
                     self._ended = True  # said while nobody can put anything
                     return
-                batch = [self._jobs.popleft() for _ in range(min(self._most, len(self._jobs)))]
-                self._busy = True
-            try:
-                self._work(batch)
-            except Exception as error:  # whatever it is, the lane goes on
-                self._tell(batch, error)
-            finally:
-                with self._wake:
-                    self._busy = self._stuck = False
+                batch = self._take()
+            self._work_off(batch)
+
+    def _take(self) -> list[Job]:
+        self._busy = bool(self._jobs)
+        return [self._jobs.popleft() for _ in range(min(self._most, len(self._jobs)))]
+
+    def _work_off(self, batch: list[Job]) -> None:
+        try:
+            self._work(batch)
+        except Exception as error:  # whatever it is, the lane goes on
+            self._tell(batch, error)
+        finally:
+            with self._wake:
+                self._busy = self._stuck = False
+                self._wake.notify_all()
 
     def _tell(self, batch: list[Job], error: Exception) -> None:
         self._log(error)

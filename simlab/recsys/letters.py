@@ -177,8 +177,10 @@ class News:
     """Items that cannot be delivered today."""
     heard: list[Heard]
     """Of the open day, and of the day that is moving, in order of `seq`."""
-    moving: int | None = None
+    moving: int | None
     """The day that is closed and perhaps not yet in the log."""
+    seq: int
+    """All events up to this number are told."""
 
 
 class Shown(NamedTuple):
