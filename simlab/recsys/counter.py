@@ -12,7 +12,7 @@ millisecond. So the handlers give way to a lane that begins, and a lane does the
 Why lanes: each version at work has a thread of its own, so a slow canary delays nobody but its own shoppers, and those
 only to their deadline: then a lower rung answers, and goes on answering until the slow one has come back.
 
-Why traffic changes at one moment in all processes: before each batch a lane looks whether the registry has a new row.
+Before each batch a lane takes in what is new in the registry and the inbox (see upkeep.py).
 """
 
 import asyncio
@@ -29,14 +29,13 @@ from simlab.errors import SimlabError
 from simlab.recsys.inbox import Event, Inbox, Receipt, ShadowRow, SlateRow
 from simlab.recsys.jobs import Answer, Ask, Post, raiser, setter
 from simlab.recsys.lane import BATCH, Lane
-from simlab.recsys.log import EventLog
-from simlab.recsys.online import Act
 from simlab.recsys.registry import Registry
-from simlab.recsys.service import FALLBACKS, Served, Service, load, rung_of
-from simlab.recsys.traffic import Traffic, arms
+from simlab.recsys.service import FALLBACKS, Service, rung_of
+from simlab.recsys.traffic import arms
+from simlab.recsys.upkeep import Upkeep
 from simlab.recsys.watch import FAILURES, LATE, Watch
 from simlab.recsys.wire import answers
-from simlab.schema import NO_ITEM, Bools, Catalogue, Ints, Requests, Shoppers, Slates
+from simlab.schema import NO_ITEM, Catalogue, Ints, Requests, Shoppers, Slates
 
 QUEUE = 2000
 """Requests that may wait; more are told to come again."""
@@ -46,9 +45,6 @@ TURNS = 8
 
 GIVE_WAY = 0.005
 """Seconds for which handlers let a lane work alone: two threads that take turns with one interpreter do less."""
-
-WARM_UP = 5.0
-"""Seconds that a new model may take for its first slates before it is put to work."""
 
 NUMBERS = 256
 """Slates of one shopper on one day."""
@@ -71,17 +67,11 @@ class Counter:
         """Where the champion cannot be loaded the lower rungs answer, and `refused` says why."""
         self.service, self.registry, self.inbox = service, registry, inbox
         self.catalogue, self.shoppers = catalogue, shoppers
-        self.watch = Watch()
-        self.refused = ""
-        """Why the last change of traffic was not taken, or not wholly; empty where it was."""
-        self._log: EventLog = inbox.log
-        self._loading, self._news, self._hand = threading.Lock(), threading.Lock(), threading.Lock()
-        self._day, self._seq, self._row = inbox.day, 0, 0
-        self._opened: tuple[object, ...] = ()
-        """The day, the versions left out and the day on its way into the log, with which the live state was opened."""
-        self._unavailable: frozenset[int] = frozenset()
-        self._here: Bools = np.zeros(0, dtype=np.bool_)
+        self.watch, self._upkeep = Watch(), Upkeep(service, registry, inbox, catalogue, shoppers)
+        self._hand = threading.Lock()
         self._numbers: dict[int, int] = {}
+        self._numbered = -1
+        """The day of the numbers."""
         self._lanes: dict[str, Lane[Ask]] = {}
         self._coming: dict[Lane[Any], list[Any]] = {}
         self._scribe: Lane[Post | Answer | ShadowRow] = Lane("scribe", self._keep, self._unkept, 8 * BATCH)
@@ -89,13 +79,20 @@ class Counter:
         self._turner: Lane[None] = Lane("traffic", lambda _: self.refresh(), lambda _, error: None)
         self._shadow: Lane[Requests] = Lane("shadow", self._shade, lambda requests, error: None, 1)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.refresh()
-        self.warm_up()
 
     @property
     def day(self) -> int:
         """The open day, as last read."""
-        return self._day
+        return self._upkeep.day
+
+    @property
+    def refused(self) -> str:
+        """Why the last change of traffic was not taken, or not wholly; empty where it was."""
+        return self._upkeep.refused
+
+    def refresh(self, *, turn: bool = True) -> None:
+        """As `Upkeep.refresh`."""
+        self._upkeep.refresh(turn=turn)
 
     @property
     def dead(self) -> list[str]:
@@ -155,53 +152,6 @@ class Counter:
         for lane in began:
             lane.give_way(max(0.0, until - time.perf_counter()))
 
-    def refresh(self, *, turn: bool = True) -> None:
-        """Takes in what has changed since the last batch: traffic, day, stock, events. Cheap where nothing has.
-
-        New traffic begins when its models are loaded and warm, and who comes meanwhile waits for that, to the deadline;
-        without `turn` the old traffic goes on. A change is noted when it is done, so that what fails is done again.
-        """
-        moved = turn and self.registry.changed(self._row)
-        with self._news:
-            self._take_in()  # after the look: the goods are there that a new model knows
-        if moved:
-            with self._loading:
-                if self.registry.changed(self._row):
-                    self._turn()
-            with self._news:
-                self._take_in()
-
-    def _take_in(self) -> None:
-        news, bad = self.inbox.news(self._seq), self.service.traffic.quarantined
-        opened = (news.day, bad, news.moving)
-        if opened != self._opened:
-            self.service.new_day(self.catalogue.launched_by(news.day), self.shoppers.arrived_by(news.day))
-            self._opened = ()  # until it is
-            self.service.live.open_day(self._log, news.day if news.moving is None else news.moving, bad)
-            again = self.inbox.news(0)
-            if (again.day, again.moving) != (news.day, news.moving):
-                return self._take_in()  # a day was closed meanwhile
-            news = again
-        elif not (news.heard or news.unavailable != self._unavailable):
-            self._seq = news.seq
-            return None
-        if news.day != self._day:
-            self._numbers.clear()
-        here = np.ones(len(self.service.catalogue), dtype=np.bool_)
-        here[[item for item in news.unavailable if item < len(here)]] = False
-        acts = [Act(one.user_id, one.item_id, one.type, one.day) for one in news.heard if one.model_version not in bad]
-        self.service.live.hear(acts)
-        self._day, self._here, self._unavailable, self._opened = news.day, here, news.unavailable, opened
-        self._seq = news.seq
-        return None
-
-    def warm_up(self) -> None:
-        """Answers once by the lower rungs, so that the first shopper does not wait for what is compiled or read."""
-        if len(self.service.catalogue):
-            nobody = np.array([0], dtype=np.int64)
-            asked = Requests(day=self._day, user_id=nobody, visit=nobody, n=min(10, len(self.service.catalogue)))
-            answers(self.service.recommend(asked, self._here, personal=False))
-
     def close(self) -> None:
         """Finishes what waits."""
         with self._hand:
@@ -212,51 +162,6 @@ class Counter:
         self._turner.close(patience=1)
         self._shadow.close()
         self._scribe.close()
-
-    def _turn(self) -> None:
-        """New traffic, as far as its models can be loaded: without the champion the old goes on as a whole."""
-        try:
-            traffic = self.registry.traffic()
-        except Exception as error:  # a row is damaged: until it is put back, nobody knows who is to answer
-            self.refused = str(error)
-            return
-        models, refused = self._models(traffic)
-        if traffic.champion is None or traffic.champion in models:
-            self.service.route(traffic, models)
-        else:
-            self.service.route(replace(self.service.traffic, quarantined=traffic.quarantined), self.service.models)
-        self.refused = "; ".join(refused)
-        self._row = traffic.row
-
-    def _models(self, traffic: Traffic) -> tuple[dict[str, Served], list[str]]:
-        """The models of `traffic`, warm, and what is wrong with those that are missing: lower rungs answer for them."""
-        models, refused = dict[str, Served](), list[str]()
-        for version in dict.fromkeys(name for name in (*traffic.versions, traffic.shadow) if name):
-            try:
-                served = self.service.models.get(version)
-                if served is None:
-                    served = load(self.registry, version)
-                    self._rehearse(version, served)
-                models[version] = served
-            except Exception as error:  # whatever a model does, the others are to go on
-                refused.append(str(error))
-        return models, refused
-
-    def _rehearse(self, version: str, served: Served) -> None:
-        """Warms a model up; one that takes too long for that is put to work as it is, and delays its own shoppers."""
-        wrong: list[Exception] = []
-
-        def warm() -> None:
-            try:
-                self.service.rehearse(version, served, self._day)
-            except Exception as error:
-                wrong.append(error)
-
-        rehearsal = threading.Thread(target=warm, daemon=True)
-        rehearsal.start()
-        rehearsal.join(WARM_UP)
-        if wrong:
-            raise wrong[0]
 
     def _lane_of(self, user_id: int) -> Lane[Ask]:
         traffic = self.service.traffic
@@ -277,7 +182,7 @@ class Counter:
     def _lower(self, asks: list[Ask]) -> None:
         """Work of the lane of those who cannot wait for their version."""
         LATE.inc(len(asks))
-        if self.registry.changed(self._row):
+        if self._upkeep.behind:
             self._turner.put([None])  # the versions' own lanes may all be stuck
         self._answer(asks, personal=False)
 
@@ -289,7 +194,7 @@ class Counter:
             for n in {ask.n for ask in asks}:
                 some = [ask for ask in asks if ask.n == n]
                 requests = self._requests(some)
-                self._hand_over(some, self.service.recommend(requests, self._here, personal=personal))
+                self._hand_over(some, self.service.recommend(requests, self._upkeep.here, personal=personal))
                 self.watch.failed(self.service.failures)
                 if self.service.traffic.shadow is not None and len(self._shadow) < BATCH:
                     self._shadow.put([requests])
@@ -305,9 +210,11 @@ class Counter:
     def _of_the_day(self, asks: list[Ask]) -> list[Ask]:
         """Those who ask for the open day, each with a number; the others are told."""
         fits: list[Ask] = []
+        if self._numbered != self.day:
+            self._numbers, self._numbered = {}, self.day
         for ask in asks:
-            if ask.day not in (None, self._day):
-                self._fail([ask], DayError("context.day", ask.day, f"the open day is {self._day}"))
+            if ask.day not in (None, self.day):
+                self._fail([ask], DayError("context.day", ask.day, f"the open day is {self.day}"))
                 continue
             ask.given = self._numbers.get(ask.user_id, 0) if ask.number is None else ask.number
             if ask.given >= NUMBERS:
@@ -322,7 +229,7 @@ class Counter:
         number = np.array([ask.given for ask in asks], dtype=np.int64)
         pairs = [(row, item) for row, ask in enumerate(asks) for item in ask.exclude]
         return Requests(
-            day=self._day,
+            day=self.day,
             user_id=np.array([ask.user_id for ask in asks], dtype=np.int64),
             visit=number >> 4,
             page=number & 15,
@@ -353,7 +260,7 @@ class Counter:
         """Work of the shadow's lane."""
         requests, version = batch[0], self.service.traffic.shadow
         try:
-            told = self.service.shadow(requests, self._here)
+            told = self.service.shadow(requests, self._upkeep.here)
         except Exception:
             FAILURES.labels(str(version)).inc()
             return
@@ -392,7 +299,7 @@ class Counter:
         """The number was taken by another process, or the day was closed: once more."""
         try:
             if body:
-                self._numbers[ask.user_id] = self.inbox.next_number(ask.user_id, self._day)
+                self._numbers[ask.user_id] = self.inbox.next_number(ask.user_id, self.day)
         except Exception as error:  # it is this one's trouble, not that of those who were kept
             self._fail([ask], error)
             return

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url
 
+from tests.recsys.counters import furnish
+
 Place = Callable[[], str | Path]
 
 
@@ -91,3 +93,9 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 def place(new_place: Place) -> str | Path:
     """A new and empty place for one inbox."""
     return new_place()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A shop of tests.recsys.counters."""
+    return furnish(tmp_path)

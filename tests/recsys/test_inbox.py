@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from simlab.errors import InboxError
 from simlab.recsys.inbox import Event, Inbox, Receipt, ShadowRow, SlateRow
 from simlab.recsys.log import EventLog
+from simlab.streams import stream
 from tests.recsys.conftest import Place
 from tests.recsys.posts import event, request_id, slate
 
@@ -96,6 +97,24 @@ def test_a_slate_is_answered_once(inbox: Inbox) -> None:
     assert inbox.counts()[0]["slates"] == 2
 
 
+def test_only_what_is_new_in_a_batch_is_counted(inbox: Inbox) -> None:
+    """Among slates that were kept before, and the same one twice: each counts once, and the first to come stays."""
+    rng = stream(3, "test", "batches")
+    stored: dict[int, str] = {}
+    counted = 0
+    for _ in range(30):
+        users = rng.integers(40, size=rng.integers(1, 20)).tolist()
+        batch = [
+            SlateRow(request_id(user), 0, user, 5, f"{turn}", (("answered x", 1),)) for turn, user in enumerate(users)
+        ]
+        counted += len({row.request_id for row in batch} - stored.keys())
+        for row in batch:
+            stored.setdefault(row.request_id, row.body)
+        assert inbox.commit(batch, [])[0] == [stored[row.request_id] for row in batch]
+        counts = inbox.counts()[0]
+        assert (counts["slates"], counts["answered"]["x"]) == (counted, counted)
+
+
 def test_a_slate_of_another_day_is_not_kept(inbox: Inbox) -> None:
     """Its body comes back empty, so that the caller computes it again for the day that is open now."""
     inbox.close_day(0)
@@ -117,14 +136,16 @@ def test_news_are_of_the_open_day_and_after_what_is_known(inbox: Inbox) -> None:
     inbox.commit([], [event("c", request_id(7) | 2), event("a", request_id(7))])
     later = inbox.news(news.heard[-1].seq)
     assert [one.impression_id & 255 for one in news.heard + later.heard] == [0, 1, 2]
-    assert inbox.news(later.heard[-1].seq).heard == []
+    assert inbox.news(later.seq).heard == []
+    inbox.commit([], [event("dead again", 0), event("e", request_id(7) | 0, "purchase")])
+    assert [one.type for one in inbox.news(later.seq).heard] == ["purchase"]
     with pytest.raises(InboxError, match=r"day: 1 .*the open day is 0"):
         inbox.open_day(1)
     inbox.close_day(0)
     news = inbox.news(0)
     assert (news.day, news.unavailable, news.heard, news.moving) == (1, frozenset(), [], None)
-    inbox.commit([], [event("d", request_id(7), "purchase")])
-    assert [one.seq > later.heard[-1].seq for one in inbox.news(0).heard] == [True]
+    inbox.commit([], [event("d", request_id(7) | 1, "purchase")])
+    assert [one.seq > later.seq for one in inbox.news(0).heard] == [True]
 
 
 def test_a_number_is_the_lowest_that_is_free(inbox: Inbox) -> None:
