@@ -117,6 +117,7 @@ def create_app(config: ServeConfig, clock: Clock = wall_clock, *, alone: bool = 
         _stop_at_signals(app.state.stopping)
         if alone:
             gc.freeze()  # what is there now stays for ever: the collector need not look through it again and again
+            gc.set_threshold(20_000, 20, 100)  # a batch makes thousands of objects, hardly any of them in a circle
             sys.setswitchinterval(0.0002)  # lanes and the scribe work a little at a time: they get their turn soon
         say("open", run=config.run, day=app.state.counter.day, worker=os.getpid())
         yield
