@@ -73,8 +73,8 @@ def new_schema(request: pytest.FixtureRequest, postgres: str) -> Iterator[Callab
         return there.render_as_string(hide_password=False)
 
     yield made
-    with engine.begin() as connection:
-        for schema in schemas:
+    for schema in schemas:  # one by one: a transaction holds a lock on every table it drops
+        with engine.begin() as connection:
             connection.exec_driver_sql(f"drop schema {schema} cascade")
     engine.dispose()
 
