@@ -17,6 +17,7 @@ from simlab.errors import ModelError
 from simlab.recsys.canary import CanaryConfig, advance
 from simlab.recsys.counter import Counter
 from simlab.recsys.desk import Desk, say
+from simlab.recsys.gauges import gauges_text, last_week
 from simlab.recsys.traffic import Change, check_wish
 from simlab.recsys.wire import CloseDay, Deploy, OpenDay
 
@@ -30,6 +31,7 @@ class Room:
     def __init__(self, counter: Counter) -> None:
         self._counter, self._rows = counter, list[dict[str, Any]]()
         self._turn, self._told, self._made = asyncio.Lock(), "", -AFRESH
+        self._report, self._reported = b"", -1
 
     def state(self) -> dict[str, Any]:
         """As it is now. Raises `InboxError`."""
@@ -45,6 +47,16 @@ class Room:
                 self._told = json.dumps(await asyncio.to_thread(self.state))
                 self._made = time.monotonic()
             return self._told
+
+    async def report(self) -> bytes:
+        """The last full week, for Prometheus; written once a day. Raises `DataError` where the log cannot be read."""
+        counter, day = self._counter, self._counter.day
+        async with self._turn:
+            if self._reported != day:
+                parts = (counter.inbox.log, counter.catalogue, counter.shoppers, day)
+                self._report = gauges_text(await asyncio.to_thread(last_week, *parts), day)
+                self._reported = day
+            return self._report
 
 
 def state_of(counter: Counter, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -146,6 +146,13 @@ async def metrics() -> Response:
     return Response(await asyncio.to_thread(metrics_text), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+@SHOP.get("/metrics/report")
+async def report(request: Request) -> Response:
+    """The last full week as the company knows it, in Prometheus' text format."""
+    text = await request.app.state.room.report()
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
 @SHOP.get("/ops/state")
 async def state(request: Request) -> Response:
     """What the control room shows."""
