@@ -326,5 +326,5 @@ def test_every_route_has_a_test() -> None:
     routes = {getattr(route, "path", None) for route in SHOP.routes}
     assert routes == {
         "/", "/ops", "/look.css", "/recommend", "/feedback", "/noop", "/catalogue", "/shoppers",
-        "/healthz", "/readyz", "/metrics", "/ops/state", "/ops/events",
+        "/healthz", "/readyz", "/metrics", "/metrics/report", "/ops/state", "/ops/events",
     }  # fmt: skip
