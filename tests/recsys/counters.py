@@ -74,7 +74,7 @@ class Slow:
     def scores(self, requests: Requests) -> Floats:
         self.begun.set()
         assert self.go.wait(60)
-        return np.tile(np.arange(10.0), (len(requests), 1))
+        return np.tile(np.arange(float(self.n_items)), (len(requests), 1))
 
 
 class Raising(Slow):

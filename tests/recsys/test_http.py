@@ -6,15 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
@@ -30,7 +28,7 @@ from simlab.recsys.routes import SHOP
 from simlab.recsys.service import Served
 from simlab.recsys.traffic import Traffic
 from simlab.recsys.wire import MAX_BODY
-from simlab.schema import Bools, Floats, Ints, Requests
+from tests.recsys.counters import Raising, Slow
 from tests.recsys.live import make_shop
 from tests.recsys.shop import ADMIN, DAY, N_ITEMS, TOKEN, Shop, served
 
@@ -47,30 +45,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """For a test that turns it upside down."""
     with served(tmp_path_factory) as shop:
         yield shop
-
-
-@dataclass
-class Slow:
-    """A model that answers when it is told to go."""
-
-    n_items: int = N_ITEMS
-    begun: threading.Event = field(default_factory=threading.Event)
-    go: threading.Event = field(default_factory=threading.Event)
-
-    def knows(self, user_id: Ints) -> Bools:
-        return np.ones(len(user_id), dtype=np.bool_)
-
-    def scores(self, requests: Requests) -> Floats:
-        self.begun.set()
-        assert self.go.wait(60)
-        return np.zeros((len(requests), self.n_items))
-
-
-class Raising(Slow):
-    """A model that never answers."""
-
-    def scores(self, requests: Requests) -> Floats:
-        raise RuntimeError("no score")
 
 
 def put_to_work(shop: Shop, model: Slow) -> None:
@@ -241,7 +215,7 @@ def test_a_long_body_is_refused_before_it_is_read(shop: Shop) -> None:
 
 def test_a_raising_model_is_answered_for_by_a_lower_rung(own: Shop) -> None:
     """200, at once, with the rung in the answer."""
-    put_to_work(own, Raising())
+    put_to_work(own, Raising(N_ITEMS))
     answer = own.ask(3, deadline_ms=60_000)
     assert (answer["rung"], answer["model_version"], answer["arm"]) == ("segment", "fallback-segment", "champion")
     assert own.counter.service.failures["fake"] == 1
@@ -249,7 +223,7 @@ def test_a_raising_model_is_answered_for_by_a_lower_rung(own: Shop) -> None:
 
 def test_a_slow_model_is_answered_for_within_the_deadline(own: Shop) -> None:
     """While the model is still at work the shopper has a slate, kept like any other."""
-    slow = Slow()
+    slow = Slow(N_ITEMS)
     put_to_work(own, slow)
     try:
         answer = own.ask(3, deadline_ms=50)
