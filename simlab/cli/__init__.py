@@ -13,6 +13,7 @@ from simlab.cli.commands import course_command, data_command, report_command, ru
 from simlab.cli.deploy import deploy_command
 from simlab.cli.parser import parser
 from simlab.cli.serve import close_command, serve_command
+from simlab.cli.watch import watch_command
 from simlab.errors import SimlabError
 
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "run": run_command,
         "course": course_command,
         "report": report_command,
+        "watch": watch_command,
         "serve": serve_command,
         "close-day": close_command,
         "deploy": deploy_command,

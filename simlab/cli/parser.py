@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     )
     report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
 
+    add_watch(commands)
     add_serve(commands)
     add_deploy(commands)
     add_world(commands)
@@ -125,6 +126,25 @@ def add_serve(commands: Any) -> None:
     close.add_argument("--run", required=True, type=Path, help="a run folder")
     close.add_argument("--day", type=int, help="(default: the open day)")
     close.add_argument("--inbox", default="", metavar="URL", help=inbox)
+
+
+WATCHED = ("all", "arm", "model_version", "segment", "user", "item", "position")
+"""Ways to cut a report; see simlab.recsys.report."""
+
+
+def add_watch(commands: Any) -> None:
+    """The command `watch`."""
+    watch = commands.add_parser(
+        "watch",
+        help="report on some days of a run, with the truth beside it",
+        description="Prints what the company can know of some days of RUN, with intervals by shopper, and the truth.",
+        epilog="example: simlab watch runs/x --until 20 --known 21 tells what could be known of days 14-20 a day later",
+    )
+    watch.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    watch.add_argument("--days", type=int, default=7, help="of the window (default: 7)")
+    watch.add_argument("--until", type=int, metavar="DAY", help="its last day (default: the last that has happened)")
+    watch.add_argument("--known", type=int, metavar="DAY", help="as known on this evening (default: the last)")
+    watch.add_argument("--by", default="all", choices=WATCHED, help="cut it by this (default: all)")
 
 
 DEPLOY = {

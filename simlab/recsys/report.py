@@ -59,8 +59,8 @@ class Report:
     known_day: int
     """The evening on which it was written: all days count what had arrived by then."""
     volume: dict[str, float]
-    """Counts of the window: impressions, visits, slates, users, clicks; also purchases so far, with their revenue and
-    margin, less what was sent back."""
+    """Counts of the window: impressions, visits, slates, users, clicks; also purchases so far, what was paid for them,
+    and the shop's share of it less what was sent back."""
     missing_days: tuple[int, ...]
     """Days of the window that are not in the log."""
     join_rate: float
@@ -120,8 +120,7 @@ def report(log: EventLog, catalogue: Catalogue, shoppers: Shoppers, first: int, 
     )
     if rows.empty:
         raise DataError("days of a report", (first, last), f"nothing was shown on them; logged are {log.days[-3:]}")
-    rows["revenue"] = np.where(rows["returned"], 0.0, rows["revenue"])
-    rows["margin"] = catalogue.margin[rows["item_id"]] * rows["revenue"]
+    rows["margin"] = catalogue.margin[rows["item_id"]] * np.where(rows["returned"], 0.0, rows["revenue"])
     rows["impression"], rows["visit"] = 1.0, _firsts(rows["request_id"].to_numpy() >> VISIT_BITS)
     slates = rows.drop_duplicates("request_id")
     waited, ripe = slates["latency_ms"], known - last >= RIPE_AFTER

@@ -39,16 +39,18 @@ ROWS = pd.DataFrame(
 
 
 def logged(path: Path) -> EventLog:
-    """Three visits of two shoppers and one of a guest on day 1; one purchase on the day, one on day 3, one orphan."""
+    """Three visits of two shoppers and one of a guest on day 1; one purchase on the day, one on day 3, on which the first
+    comes back, and one orphan."""
     log = EventLog(path / "log")
     log.append(0, impressions(ROWS.iloc[:0]), FEEDBACK.empty_table())
     rows = ROWS.assign(latency_ms=[10.0, 10.0, 20.0, 20.0, 30.0, 40.0])
     shown = impressions(rows)
     ids = shown["impression_id"].to_numpy()
     words = ["impression_id", "item_id", "kind", "day", "value"]
-    told = pd.DataFrame([(ids[0], 0, "purchase", 1, 3.0), (99, 1, "purchase", 1, 9.0)], columns=words)
-    log.append(1, shown, feedback(told))
-    log.append(3, impressions(ROWS.iloc[:0]), feedback(pd.DataFrame([(ids[2], 1, "purchase", 3, 10.0)], columns=words)))
+    first = [(ids[0], 0, "purchase", 1, 3.0), (99, 1, "purchase", 1, 9.0)]
+    later = [(ids[2], 1, "purchase", 3, 10.0), (ids[0], 0, "return", 3, 3.0)]
+    log.append(1, shown, feedback(pd.DataFrame(first, columns=words)))
+    log.append(3, impressions(ROWS.iloc[:0]), feedback(pd.DataFrame(later, columns=words)))
     return log
 
 
@@ -72,7 +74,7 @@ def test_a_window_is_counted(tmp_path: Path) -> None:
     }
     assert (late.volume["purchases"], late.volume["revenue"]) == (2, 13.0)
     assert [value(early, name) for name in ("click_rate", "clicks_per_visit", "conversion")] == [0.5, 0.75, 1 / 3]
-    assert value(late, "margin_per_visit") == pytest.approx((3.0 * 0.8 + 10.0 * 0.5) / 4)
+    assert value(late, "margin_per_visit") == pytest.approx(10.0 * 0.5 / 4)
     assert early.rungs == {"personal": 0.75, "segment": 0.0, "popular": 0.25, "static": 0.0}
     assert early.latency_ms["p50"] == 25.0
     assert early.join_rate == 0.5
