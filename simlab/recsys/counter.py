@@ -7,7 +7,7 @@ Why batches: a model and a disk do thirty as fast as three, so the longer the qu
 for company that is not in the house: whoever is alone goes alone.
 
 Why one thread at a time, as far as it goes: the interpreter runs one, and two that want it take turns of a tenth of a
-millisecond. So the handlers give way to a lane that begins, and a lane does the scribe's work if that is idle.
+millisecond. So the handlers give way to a lane that begins, and to the scribe after it, for some milliseconds.
 
 Why lanes: each version at work has a thread of its own, so a slow canary delays nobody but its own shoppers, and those
 only to their deadline: then a lower rung answers, and goes on answering until the slow one has come back.
@@ -147,9 +147,9 @@ class Counter:
             asyncio.get_running_loop().call_soon(self._gather, turns + 1, n)
             return
         coming, self._coming = self._coming, {}
+        until, quick = time.perf_counter() + GIVE_WAY, self._scribe.idle  # nobody waits for a disk that is slow
         began = [lane for lane, jobs in coming.items() if lane.put(jobs)]
-        until = time.perf_counter() + GIVE_WAY
-        for lane in began:
+        for lane in [*began, self._scribe] if quick else began:
             lane.give_way(max(0.0, until - time.perf_counter()))
 
     def close(self) -> None:
@@ -188,18 +188,22 @@ class Counter:
 
     def _answer(self, asks: list[Ask], *, personal: bool) -> None:
         """Slates for those who still wait, by all rungs or the lower ones."""
+        rows: list[Answer] = []
         try:
             self.refresh(turn=personal)
-            asks = self._of_the_day([ask for ask in asks if not ask.scored])
+            day, here = self._upkeep.today
+            asks = self._of_the_day([ask for ask in asks if not ask.scored], day)
             for n in {ask.n for ask in asks}:
                 some = [ask for ask in asks if ask.n == n]
-                requests = self._requests(some)
-                self._hand_over(some, self.service.recommend(requests, self._upkeep.here, personal=personal))
+                requests = self._requests(some, day)
+                rows += self._answers(some, self.service.recommend(requests, here, personal=personal))
                 self.watch.failed(self.service.failures)
                 if self.service.traffic.shadow is not None and len(self._shadow) < BATCH:
                     self._shadow.put([requests])
         except Exception as error:  # a handler that waits must hear of it, whatever it is
             self._fail([ask for ask in asks if not ask.scored], error)
+        if rows:
+            self._scribe.put(rows)
 
     def _miss(self, ask: Ask, lane: Lane[Ask]) -> None:
         """The deadline has come: a lower rung answers, unless the model just has."""
@@ -207,14 +211,14 @@ class Counter:
             lane.miss()
             self._bring(self._late, ask)
 
-    def _of_the_day(self, asks: list[Ask]) -> list[Ask]:
+    def _of_the_day(self, asks: list[Ask], day: int) -> list[Ask]:
         """Those who ask for the open day, each with a number; the others are told."""
         fits: list[Ask] = []
-        if self._numbered != self.day:
-            self._numbers, self._numbered = {}, self.day
+        if self._numbered != day:
+            self._numbers, self._numbered = {}, day
         for ask in asks:
-            if ask.day not in (None, self.day):
-                self._fail([ask], DayError("context.day", ask.day, f"the open day is {self.day}"))
+            if ask.day not in (None, day):
+                self._fail([ask], DayError("context.day", ask.day, f"the open day is {day}"))
                 continue
             ask.given = self._numbers.get(ask.user_id, 0) if ask.number is None else ask.number
             if ask.given >= NUMBERS:
@@ -225,11 +229,11 @@ class Counter:
             fits.append(ask)
         return fits
 
-    def _requests(self, asks: Sequence[Ask]) -> Requests:
+    def _requests(self, asks: Sequence[Ask], day: int) -> Requests:
         number = np.array([ask.given for ask in asks], dtype=np.int64)
         pairs = [(row, item) for row, ask in enumerate(asks) for item in ask.exclude]
         return Requests(
-            day=self.day,
+            day=day,
             user_id=np.array([ask.user_id for ask in asks], dtype=np.int64),
             visit=number >> 4,
             page=number & 15,
@@ -238,8 +242,8 @@ class Counter:
             exclude=np.array(pairs, dtype=np.int64).reshape(len(pairs), 2),
         )
 
-    def _hand_over(self, asks: list[Ask], slates: Slates) -> None:
-        """Gives the slates of those who have not been answered meanwhile to the scribe."""
+    def _answers(self, asks: list[Ask], slates: Slates) -> list[Answer]:
+        """The slates of those who have not been answered meanwhile, for the scribe."""
         now = time.perf_counter()
         waited = [1000 * (now - ask.arrived) if ask.latency_ms is None else ask.latency_ms for ask in asks]
         slates = replace(slates, latency_ms=np.array(waited))
@@ -254,13 +258,13 @@ class Counter:
                     tally = ((f"answered {name}", 1), (f"shown {name}", n), (f"rungs {rung}", 1))
                     row = SlateRow(number, slates.requests.day, ask.user_id, ask.second, body, tally)
                     rows.append(Answer(ask, row, arm, rung))
-        self._scribe.work(rows)
+        return rows
 
     def _shade(self, batch: list[Requests]) -> None:
         """Work of the shadow's lane."""
         requests, version = batch[0], self.service.traffic.shadow
         try:
-            told = self.service.shadow(requests, self._upkeep.here)
+            told = self.service.shadow(requests, self._upkeep.today.here)
         except Exception:
             FAILURES.labels(str(version)).inc()
             return
@@ -299,7 +303,8 @@ class Counter:
         """The number was taken by another process, or the day was closed: once more."""
         try:
             if body:
-                self._numbers[ask.user_id] = self.inbox.next_number(ask.user_id, self.day)
+                numbers, day = self._numbers, self._numbered
+                numbers[ask.user_id] = self.inbox.next_number(ask.user_id, day)  # a new day has new ones
         except Exception as error:  # it is this one's trouble, not that of those who were kept
             self._fail([ask], error)
             return

@@ -44,6 +44,11 @@ class Lane(Generic[Job]):
         return len(self._jobs)
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is worked off."""
+        return not (self._busy or self._jobs)
+
+    @property
     def stuck(self) -> bool:
         """Whether its present batch is past a deadline."""
         return self._stuck
@@ -64,23 +69,18 @@ class Lane(Generic[Job]):
         Those that come after it was closed are worked off too: none is lost.
         """
         with self._wake:
-            idle = not (self._busy or self._jobs)
-            self._add(jobs)
+            idle = self.idle
+            self._jobs.extend(jobs)
             self._wake.notify_all()
+            if self._ended:
+                self._ended = False
+                self._thread = self._start()
         return idle
-
-    def work(self, jobs: Iterable[Job]) -> None:
-        """As `put`, but where the lane is idle they are worked off here and now: its own thread need not wake."""
-        with self._wake:
-            self._add(jobs)
-            batch = [] if self._busy else self._take()
-        if batch:
-            self._work_off(batch)
 
     def give_way(self, seconds: float) -> None:
         """Waits until all is worked off, for so many seconds at most."""
         with self._wake:
-            self._wake.wait_for(lambda: not (self._busy or self._jobs), seconds)
+            self._wake.wait_for(lambda: self.idle, seconds)
 
     def close(self, patience: float = 10.0) -> None:
         """Lets it finish what waits, for so many seconds at most."""
@@ -95,36 +95,24 @@ class Lane(Generic[Job]):
         thread.start()
         return thread
 
-    def _add(self, jobs: Iterable[Job]) -> None:
-        self._jobs.extend(jobs)
-        if self._ended:
-            self._ended = False
-            self._thread = self._start()
-
     def _run(self) -> None:
         while True:
             with self._wake:
-                while self._busy or (self._open and not self._jobs):
+                while self._open and not self._jobs:
                     self._wake.wait()
                 if not self._jobs:
                     self._ended = True  # said while nobody can put anything
                     return
-                batch = self._take()
-            self._work_off(batch)
-
-    def _take(self) -> list[Job]:
-        self._busy = bool(self._jobs)
-        return [self._jobs.popleft() for _ in range(min(self._most, len(self._jobs)))]
-
-    def _work_off(self, batch: list[Job]) -> None:
-        try:
-            self._work(batch)
-        except Exception as error:  # whatever it is, the lane goes on
-            self._tell(batch, error)
-        finally:
-            with self._wake:
-                self._busy = self._stuck = False
-                self._wake.notify_all()
+                batch = [self._jobs.popleft() for _ in range(min(self._most, len(self._jobs)))]
+                self._busy = True
+            try:
+                self._work(batch)
+            except Exception as error:  # whatever it is, the lane goes on
+                self._tell(batch, error)
+            finally:
+                with self._wake:
+                    self._busy = self._stuck = False
+                    self._wake.notify_all()
 
     def _tell(self, batch: list[Job], error: Exception) -> None:
         self._log(error)

@@ -179,7 +179,11 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             try:
                 yield connection
             except drivers_own as error:
+                ours: Any = error
+                gone = engine.dialect.is_disconnect(ours, connection.connection.dbapi_connection, None)
                 connection.invalidate(error)  # whatever is wrong with it, the next transaction gets another
+                if gone:
+                    engine.dispose()  # a server that has gone has left all of them
                 raise
     except (SQLAlchemyError, drivers_own) as error:
         place = engine.url.render_as_string(hide_password=True)

@@ -6,6 +6,7 @@ the history gets its name, or the transaction of the inbox ends; a message could
 
 import threading
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,11 +15,21 @@ from simlab.recsys.online import Act
 from simlab.recsys.registry import Registry
 from simlab.recsys.service import Served, Service, load
 from simlab.recsys.traffic import Traffic
+from simlab.recsys.watch import FAILURES
 from simlab.recsys.wire import answers
 from simlab.schema import Bools, Catalogue, Requests, Shoppers
 
 WARM_UP = 5.0
 """Seconds that a new model may take for its first slates before it is put to work."""
+
+
+class Today(NamedTuple):
+    """What is read together, so that nobody is answered by parts of two days."""
+
+    day: int
+    """The open day, as last read."""
+    here: Bools
+    """Which items can be delivered on it."""
 
 
 class Upkeep:
@@ -32,10 +43,7 @@ class Upkeep:
         self.catalogue, self.shoppers = catalogue, shoppers
         self.refused = ""
         """Why the last change of traffic was not taken, or not wholly; empty where it was."""
-        self.day = inbox.day
-        """The open day, as last read."""
-        self.here: Bools = np.zeros(0, dtype=np.bool_)
-        """Which items can be delivered on it."""
+        self.today = Today(inbox.day, np.zeros(0, dtype=np.bool_))
         self._loading, self._news = threading.Lock(), threading.Lock()
         self._seq, self._row = 0, 0
         self._opened: tuple[object, ...] = ()
@@ -43,6 +51,11 @@ class Upkeep:
         self._unavailable: frozenset[int] = frozenset()
         self.refresh()
         self._warm_up()
+
+    @property
+    def day(self) -> int:
+        """The open day, as last read."""
+        return self.today.day
 
     @property
     def behind(self) -> bool:
@@ -83,8 +96,8 @@ class Upkeep:
         here[[item for item in news.unavailable if item < len(here)]] = False
         acts = [Act(one.user_id, one.item_id, one.type, one.day) for one in news.heard if one.model_version not in bad]
         self.service.live.hear(acts)
-        self.day, self.here, self._unavailable, self._opened = news.day, here, news.unavailable, opened
-        self._seq = news.seq
+        self.today, self._seq = Today(news.day, here), news.seq
+        self._unavailable, self._opened = news.unavailable, opened
         return None
 
     def _warm_up(self) -> None:
@@ -92,7 +105,7 @@ class Upkeep:
         if len(self.service.catalogue):
             nobody = np.array([0], dtype=np.int64)
             asked = Requests(day=self.day, user_id=nobody, visit=nobody, n=min(10, len(self.service.catalogue)))
-            answers(self.service.recommend(asked, self.here, personal=False))
+            answers(self.service.recommend(asked, self.today.here, personal=False))
 
     def _turn(self) -> None:
         """New traffic, as far as its models can be loaded: without the champion the old goes on as a whole."""
@@ -118,6 +131,7 @@ class Upkeep:
                 if served is None:
                     served = load(self.registry, version)
                     self._rehearse(version, served)
+                FAILURES.labels(version)  # from now on told, as 0: a rise can only be seen from something
                 models[version] = served
             except Exception as error:  # whatever a model does, the others are to go on
                 refused.append(str(error))

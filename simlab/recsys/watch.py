@@ -25,6 +25,9 @@ ERRORS = Counter("simlab_http_errors", "Requests refused or failed, by status", 
 WAITED = Histogram("simlab_latency_seconds", "From a request's coming to its slate being kept", buckets=_STEPS)
 LAG = Gauge("simlab_event_lag_seconds", "From the last events' coming to being kept", multiprocess_mode="max")
 
+for _outcome in ("accepted", "duplicate", "dead"):
+    RECEIPTS.labels(_outcome)  # told from the start, as 0: a pipe that never worked looks like no pipe at all
+
 WINDOW = 10.0
 """Seconds over which the control room's rate and latency are told."""
 

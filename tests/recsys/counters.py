@@ -93,13 +93,22 @@ class Odd(Slow):
 
 
 class FullInbox(Inbox):
-    """An inbox without room, for as long as `full` says."""
+    """An inbox without room, for as long as `full` says, and whose disk stands still until `go`; it counts commits."""
 
     full = False
+    commits = 0
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.go.set()
+        super().__init__(*args, **more)
 
     def commit(self, slates: Any, events: Any, shadows: Any = ()) -> tuple[list[str], list[Receipt]]:
         if self.full:
             raise InboxError("inbox", "disk", "there is no room: try again")
+        self.begun.set()
+        assert self.go.wait(60)
+        self.commits += 1
         return super().commit(slates, events, shadows)
 
 
@@ -116,11 +125,11 @@ def furnish(folder: Path) -> Path:
 
 
 @contextmanager
-def opened(folder: Path, online: OnlineConfig | None = None) -> Iterator[Counter]:
+def opened(folder: Path, online: OnlineConfig | None = None, kind: type[Service] = Service) -> Iterator[Counter]:
     """One process at its counter."""
     catalogue = goods()
     with FullInbox(folder / "inbox.sqlite", EventLog(folder / "log")) as inbox:
-        service = Service(catalogue.launched_by(inbox.day), favouring(0), segment=KINDS, online=online)
+        service = kind(catalogue.launched_by(inbox.day), favouring(0), segment=KINDS, online=online)
         counter = Counter(service, Registry(folder / "models"), inbox, catalogue, people())
         yield counter
         counter.close()

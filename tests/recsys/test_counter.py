@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from simlab.recsys.online import OnlineConfig
 from simlab.recsys.registry import Registry
 from simlab.recsys.service import Served, Service
 from simlab.recsys.traffic import ARMS, Traffic, arms
+from simlab.schema import Bools, Requests, Slates
 from tests.recsys.counters import (
     KINDS,
     N_USERS,
@@ -391,3 +393,71 @@ def test_shadow_rows_leave_out_empty_places(folder: Path) -> None:
     assert items(answer) == [4, 0]
     (row,) = kept
     assert (row.request_id, row.version, row.items, row.scores) == (int(answer["request_id"]), "new", [4, 0], [104, 0])
+
+
+def inbox_of(counter: Counter) -> FullInbox:
+    assert isinstance(counter.inbox, FullInbox)
+    return counter.inbox
+
+
+def test_a_slow_disk_is_not_the_models_fault(folder: Path) -> None:
+    """Those who come while a commit stands still are scored by the model, and only wait for the disk."""
+    with opened(folder) as counter:
+        inbox = inbox_of(counter)
+        inbox.go.clear()
+
+        async def crowd() -> list[dict[str, Any]]:
+            first = asyncio.create_task(asked(counter, 0))
+            while not inbox.begun.is_set():
+                await asyncio.wait([first], timeout=0.01)
+            tasks = [asyncio.create_task(asked(counter, user, deadline_ms=50.0)) for user in range(1, 8)]
+            await asyncio.wait(tasks, timeout=0.3)  # beyond the deadline
+            inbox.go.set()
+            return await asyncio.gather(first, *tasks)
+
+        assert [answer["rung"] for answer in told(crowd)] == ["personal"] * 8
+
+
+def test_a_batch_is_one_commit_whatever_is_asked_for(folder: Path) -> None:
+    """Slates of ten lengths, asked for together, are kept together."""
+    with opened(folder) as counter:
+
+        async def crowd() -> list[dict[str, Any]]:
+            return await asyncio.gather(*(asked(counter, user % 8, n=1 + user // 8) for user in range(80)))
+
+        answers = told(crowd)
+        assert sorted(len(answer["items"]) for answer in answers) == sorted(1 + user // 8 for user in range(80))
+        assert inbox_of(counter).commits <= 4
+
+
+class Closing(Service):
+    """A service after whose answer something happens."""
+
+    then: Callable[[], None] | None = None
+
+    def recommend(self, requests: Requests, available: Bools | None = None, *, personal: bool = True) -> Slates:
+        slates = super().recommend(requests, available, personal=personal)
+        if self.then is not None:
+            self.then()
+        return slates
+
+
+def test_a_slate_is_of_the_day_that_was_asked_for(folder: Path) -> None:
+    """A day that is closed between two lengths of one batch: each is of day 0, or refused, and none is of day 1."""
+    with opened(folder, kind=Closing) as counter:
+        inbox = inbox_of(counter)
+        assert isinstance(counter.service, Closing)
+
+        def close() -> None:
+            if inbox.day == 0:
+                inbox.close_day(0)
+                counter.refresh()
+
+        counter.service.then = close
+
+        async def crowd() -> list[dict[str, Any] | BaseException]:
+            asks = (asked(counter, user, n=3 + user, day=0, number=5) for user in range(3))
+            return list(await asyncio.gather(*asks, return_exceptions=True))
+
+        assert [type(answer) for answer in told(crowd)] == [DayError] * 3
+        assert inbox.counts().get(1, {"slates": 0})["slates"] == 0

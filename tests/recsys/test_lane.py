@@ -124,53 +124,17 @@ def test_what_comes_after_the_closing_is_not_lost() -> None:
     assert not lane.dead
 
 
-def test_who_brings_work_to_an_idle_lane_does_it() -> None:
-    """At once and in its own thread, what waited before included; an error is told as ever."""
-    work, threads = Work(), list[str]()
-
-    def noted(batch: list[int]) -> None:
-        threads.append(threading.current_thread().name)
-        work(batch)
-
-    lane = Lane("test", noted, work.fail)
-    lane.work([0, 1])
-    work.error = ZeroDivisionError("a bug")
-    lane.work([2])
-    assert (work.batches, work.failed) == ([[0, 1], [2]], [([2], "a bug")])
-    assert threads == [threading.current_thread().name] * 2
-    lane.close()
-
-
-def test_what_is_brought_to_a_busy_lane_is_left_to_it() -> None:
-    """Nobody waits for another's batch; put says whether the lane was idle."""
+def test_put_says_whether_the_lane_was_idle() -> None:
+    """One that works, or has something waiting, is not."""
     work = Work()
     work.go.clear()
     lane = Lane("test", work, work.fail)
     idle = [lane.put([0])]
     assert work.begun.wait(PATIENCE)
-    lane.work([1])
-    idle.append(lane.put([2]))
-    before = list(work.batches)
+    idle.append(lane.put([1]))
     work.go.set()
-    lane.close()
-    assert (idle, before) == ([True, False], [])
-    assert [job for batch in work.batches for job in batch] == [0, 1, 2]
-
-
-def test_what_is_left_by_a_helper_is_worked_off_by_the_lane() -> None:
-    """A helper does one batch, and all that came while it was at it is the lane's."""
-    work = Work()
-    work.go.clear()
-    lane = Lane("test", work, work.fail, most=2)
-    helper = threading.Thread(target=lane.work, args=([0, 1, 2],))
-    helper.start()
-    assert work.begun.wait(PATIENCE)
-    lane.put([3])
-    work.go.set()
-    helper.join(PATIENCE)
     lane.give_way(PATIENCE)
-    assert [job for batch in work.batches for job in batch] == [0, 1, 2, 3]
-    assert work.batches[0] == [0, 1]
+    assert [*idle, lane.idle] == [True, False, True]
     lane.close()
 
 

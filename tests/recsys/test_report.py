@@ -39,8 +39,8 @@ ROWS = pd.DataFrame(
 
 
 def logged(path: Path) -> EventLog:
-    """Three visits of two shoppers and one of a guest on day 1; one purchase on the day, one on day 3, on which the first
-    comes back, and one orphan."""
+    """Three visits of two shoppers and one of a guest on day 1; one purchase on the day, and on day 3 another and
+    the return of the first; one orphan."""
     log = EventLog(path / "log")
     log.append(0, impressions(ROWS.iloc[:0]), FEEDBACK.empty_table())
     rows = ROWS.assign(latency_ms=[10.0, 10.0, 20.0, 20.0, 30.0, 40.0])

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,26 @@ def test_a_connection_that_is_cut_is_made_again(postgres: str, new_schema: Calla
             inbox.commit([slate(8)], [event("b", request_id(8))])
         told = [event("a", request_id(7)), event("b", request_id(8))]
         assert [one.outcome for one in inbox.commit([slate(8)], told)[1]] == ["duplicate", "accepted"]
+
+
+def test_all_connections_that_are_cut_are_noticed_at_once(
+    postgres: str, new_schema: Callable[[], str], tmp_path: Path
+) -> None:
+    """However many were open: one call hears of it, and those after it get new ones."""
+    name = {"application_name": "simlab to be cut at once"}
+    url = make_url(new_schema()).update_query_dict(name).render_as_string(hide_password=False)
+    with Inbox(url, EventLog(tmp_path / "log")) as inbox:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda user: inbox.commit([slate(user)], []), range(200)))
+        engine = create_engine(postgres)
+        with engine.begin() as connection:
+            cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %(application_name)s"
+            assert len(connection.exec_driver_sql(cut, name).all()) > 1
+        engine.dispose()
+        with pytest.raises(InboxError, match="nothing is acknowledged"):
+            inbox.commit([slate(500)], [])
+        for user in range(500, 510):
+            assert inbox.commit([slate(user)], [])[0] == [slate(user).body]
 
 
 FULL = """
