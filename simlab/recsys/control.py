@@ -18,6 +18,7 @@ from simlab.recsys.canary import CanaryConfig, advance
 from simlab.recsys.counter import Counter
 from simlab.recsys.desk import Desk, say
 from simlab.recsys.gauges import gauges_text, last_week
+from simlab.recsys.report import Report
 from simlab.recsys.traffic import Change, check_wish
 from simlab.recsys.wire import CloseDay, Deploy, OpenDay
 
@@ -31,7 +32,9 @@ class Room:
     def __init__(self, counter: Counter) -> None:
         self._counter, self._rows = counter, list[dict[str, Any]]()
         self._turn, self._told, self._made = asyncio.Lock(), "", -AFRESH
-        self._report, self._reported = b"", -1
+        self._writing = asyncio.Lock()
+        self._report: Report | None = None
+        self._reported: list[int] = []
 
     def state(self) -> dict[str, Any]:
         """As it is now. Raises `InboxError`."""
@@ -49,14 +52,16 @@ class Room:
             return self._told
 
     async def report(self) -> bytes:
-        """The last full week, for Prometheus; written once a day. Raises `DataError` where the log cannot be read."""
-        counter, day = self._counter, self._counter.day
-        async with self._turn:
-            if self._reported != day:
-                parts = (counter.inbox.log, counter.catalogue, counter.shoppers, day)
-                self._report = gauges_text(await asyncio.to_thread(last_week, *parts), day)
-                self._reported = day
-            return self._report
+        """The last week, for Prometheus; written when the log has changed. Raises `DataError`, `InboxError`."""
+        counter = self._counter
+        async with self._writing:
+            day, days = await asyncio.to_thread(lambda: (counter.inbox.day, counter.inbox.log.days))
+            if self._reported != days:
+                self._report = await asyncio.to_thread(
+                    last_week, counter.inbox.log, counter.catalogue, counter.shoppers
+                )
+                self._reported = days
+            return gauges_text(self._report, day, max(days, default=-1))
 
 
 def state_of(counter: Counter, rows: list[dict[str, Any]]) -> dict[str, Any]:

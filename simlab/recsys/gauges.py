@@ -1,15 +1,15 @@
-"""A report as gauges for Prometheus: the last full week, told anew when a day is closed.
+"""A report as gauges for Prometheus: the last week that is logged, told anew when the log has changed.
 
     simlab_open_day                                    also where nothing else can be told
-    simlab_report_day                                  the evening on which the report was written
+    simlab_report_day                                  the last day that is in the log, and so in the report; -1 without
     simlab_window_rate{by, group, metric}              and _low, _high: 95 % by shopper; of rates that are ripe
     simlab_window_volume{of}                           visits, impressions, clicks, ...
     simlab_window_{maturity, join_share, missing}      how whole the window is
     simlab_window_foreseen_purchases_per_visit         what its clicks imply
     simlab_window_catalogue{of}, _slates_share{rung}, _latency_seconds{percentile}, _calibration_share{tenth}
 
-Why the day is told too: an old report looks as healthy as it was. A rule that compares `simlab_report_day` with
-`simlab_open_day`, and one for its absence, make a dead pipeline an alarm.
+Why the days are told too: an old report looks as healthy as it was. Rules that compare `simlab_report_day` with
+`simlab_open_day`, watch that the open day goes on, and that both are there, make a dead pipeline an alarm.
 """
 
 import math
@@ -25,17 +25,23 @@ DAYS = 7
 """Of the window: whole weeks, so that weekdays weigh the same."""
 
 
-def last_week(log: EventLog, catalogue: Catalogue, shoppers: Shoppers, day: int) -> Report | None:
-    """The report on the `DAYS` before the open day `day`, as known on its eve; None where nothing was logged yet."""
-    if day == 0 or not log.days:
+def last_week(log: EventLog, catalogue: Catalogue, shoppers: Shoppers) -> Report | None:
+    """The report on the last `DAYS` that are logged, as known on the last evening.
+
+    None where nothing was logged yet, or nobody was served on them. Raises `DataError` where the log cannot be read.
+    """
+    last = max(log.days, default=-1)
+    first = max(last - DAYS + 1, 0)
+    if last < 0 or not any(log.day(day)[0].num_rows for day in log.days if first <= day):
         return None
-    return report(log, catalogue, shoppers, max(day - DAYS, 0), day - 1, day - 1)
+    return report(log, catalogue, shoppers, first, last, last)
 
 
-def gauges_text(told: Report | None, day: int) -> bytes:
-    """The gauges of a report, on the open day `day`, in Prometheus' text format."""
+def gauges_text(told: Report | None, day: int, logged: int) -> bytes:
+    """The gauges of a report, in Prometheus' text format; `day` is open, `logged` the last in the log, or -1."""
     registry = CollectorRegistry()
     Gauge("simlab_open_day", "The day that is open", registry=registry).set(day)
+    Gauge("simlab_report_day", "The last day in the log", registry=registry).set(logged)
     if told is None:
         return generate_latest(registry)
 
@@ -49,7 +55,6 @@ def gauges_text(told: Report | None, day: int) -> bytes:
             if not math.isnan(value):
                 gauge.labels(word).set(value)
 
-    one("report_day", "The evening on which the report was written", told.known_day)
     one("window_maturity", "Share of the window's purchases that should be in", told.maturity)
     one("window_join_share", "Share of the feedback that finds its impression", told.join_rate)
     one("window_missing", "Days of the window that are not in the log", len(told.missing_days))

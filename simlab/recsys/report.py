@@ -29,6 +29,9 @@ from simlab.settings import require
 NEW = 28
 """Days for which a shopper or an item counts as new."""
 
+FEW = 30
+"""Shoppers below which no interval is given."""
+
 BEFORE = 28
 """Days before a window from which its clicks are foretold."""
 
@@ -70,7 +73,8 @@ class Report:
     ripe: bool
     """Whether the last day is `RIPE_AFTER` days old, so that (nearly) all purchases are in."""
     rates: pd.DataFrame
-    """One row for each by, group, metric: value, low, high (95 % by shopper), users, and whether it is ripe."""
+    """One row for each by, group, metric: value, low, high (95 % by shopper), users, and whether it is ripe. A visit
+    that several versions have answered counts as one in the group of each, with what was clicked there."""
     foreseen: tuple[float, float, float]
     """Purchases a visit that the window's clicks imply: value, low, high. See `foresee`."""
     catalogue: dict[str, float]
@@ -121,7 +125,7 @@ def report(log: EventLog, catalogue: Catalogue, shoppers: Shoppers, first: int, 
     if rows.empty:
         raise DataError("days of a report", (first, last), f"nothing was shown on them; logged are {log.days[-3:]}")
     rows["margin"] = catalogue.margin[rows["item_id"]] * np.where(rows["returned"], 0.0, rows["revenue"])
-    rows["impression"], rows["visit"] = 1.0, _firsts(rows["request_id"].to_numpy() >> VISIT_BITS)
+    rows["impression"], rows["visit"] = 1.0, _firsts(rows["request_id"].to_numpy() >> VISIT_BITS)  # of all
     slates = rows.drop_duplicates("request_id")
     waited, ripe = slates["latency_ms"], known - last >= RIPE_AFTER
     rung = slates["model_version"].astype(str).map(rung_of)
@@ -142,7 +146,7 @@ def report(log: EventLog, catalogue: Catalogue, shoppers: Shoppers, first: int, 
         foreseen=foresee(log, rows, catalogue, known),
         catalogue=_breadth(rows, catalogue, log, first, last),
         rungs={name: float((rung == name).mean()) for name in RUNGS},
-        latency_ms={f"p{q}": float(np.percentile(waited, q)) for q in (50, 95, 99)},
+        latency_ms={f"p{q}": float(waited.quantile(q / 100)) for q in (50, 95, 99)},  # of those that were measured
         calibration=_calibration(log, rows, first),
     )
 
@@ -158,10 +162,10 @@ def _groups(rows: pd.DataFrame, catalogue: Catalogue, shoppers: Shoppers, first:
     """For each way to cut the window, the group of every row."""
     user_id, item_id = rows["user_id"].to_numpy(), rows["item_id"].to_numpy()
     known = user_id < len(shoppers)  # others are guests
-    user = np.where(known, user_id, 0)
     segment = np.array([*shoppers.segment.names, "guest"])
-    place = np.where(known, shoppers.segment.codes[user], len(segment) - 1)
-    young_user = np.where(known, shoppers.arrival_day[user] > first - NEW, True)
+    place, young_user = np.full(len(rows), len(segment) - 1), np.ones(len(rows), dtype=np.bool_)
+    place[known] = shoppers.segment.codes[user_id[known]]
+    young_user[known] = shoppers.arrival_day[user_id[known]] > first - NEW
     young_item = catalogue.launch_day[item_id] > first - NEW
     age = np.array(["old", "new"])
     return {
@@ -179,7 +183,9 @@ def _rates(rows: pd.DataFrame, groups: dict[str, Sequence[str]], *, ripe: bool) 
     table = []
     for by, words in groups.items():
         code, names = pd.factorize(np.asarray(words), sort=True)
-        sums = _by_user(rows, code, len(names))
+        visit = np.unique(rows["request_id"].to_numpy() >> VISIT_BITS, return_inverse=True)[1]
+        in_group = _firsts(code * (int(visit.max()) + 1) + visit)  # a visit counts in each group that has a part in it
+        sums = _by_user(rows.assign(visit=in_group), code, len(names))
         for metric, (count, unit, at_once) in _UNITS.items():
             if by in _OF_ITEMS and unit == "visit":
                 continue
@@ -200,8 +206,10 @@ def _by_user(rows: pd.DataFrame, code: Ints, n: int) -> dict[str, Floats]:
 
 
 def _estimate(y: Floats, x: Floats) -> tuple[float, float, float]:
-    """sum(y) / sum(x) with its 95 % interval by user."""
+    """sum(y) / sum(x) with its 95 % interval by user; its ends are NaN below `FEW` users, and where all y are 0."""
     value, error = ratio(y, x)
+    if len(x) < FEW or not y.any():  # the normal law is far, and no click of few is no proof that nobody clicks
+        error = float("nan")
     return value, value - _Z * error, value + _Z * error
 
 
@@ -271,9 +279,15 @@ def _breadth(rows: pd.DataFrame, catalogue: Catalogue, log: EventLog, first: int
     return {
         "coverage": coverage(np.flatnonzero(shown * on_sale), int(on_sale.sum())) if on_sale.any() else float("nan"),
         "gini": gini(shown[on_sale]),
-        "novelty": float(np.nanmean(novelty(lists, known))),
-        "diversity": float(np.nanmean(diversity(lists, kinds))),
+        "novelty": _mean(novelty(lists, known)),
+        "diversity": _mean(diversity(lists, kinds)),
     }
+
+
+def _mean(values: Floats) -> float:
+    """Of those that are there."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")
 
 
 def _calibration(log: EventLog, rows: pd.DataFrame, first: int) -> pd.DataFrame:

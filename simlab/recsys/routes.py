@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
-from simlab.errors import InboxError, SimlabError
+from simlab.errors import DataError, InboxError, SimlabError
 from simlab.recsys.counter import Counter
 from simlab.recsys.desk import Desk, as_json
 from simlab.recsys.inbox import Event
@@ -149,7 +149,10 @@ async def metrics() -> Response:
 @SHOP.get("/metrics/report")
 async def report(request: Request) -> Response:
     """The last full week as the company knows it, in Prometheus' text format."""
-    text = await request.app.state.room.report()
+    try:
+        text = await request.app.state.room.report()
+    except DataError as error:
+        return as_json({"error": str(error), "field": error.thing}, 503)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

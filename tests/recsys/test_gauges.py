@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from simlab.recsys.gauges import gauges_text, last_week
 from simlab.recsys.log import EventLog
+from simlab.tables import FEEDBACK, IMPRESSIONS
 from tests.recsys.rows import CATALOGUE
 from tests.recsys.shop import DAY, Shop, served
 from tests.recsys.test_report import PEOPLE
@@ -50,18 +51,17 @@ def promtool(*arguments: str, said: str | None = None) -> str:
 def test_gauges_say_what_the_report_says(shop: Shop) -> None:
     """Each ripe rate with its interval, and volumes; rates that are not ripe are not told."""
     counter = shop.counter
-    told = last_week(counter.inbox.log, counter.catalogue, counter.shoppers, DAY)
+    told = last_week(counter.inbox.log, counter.catalogue, counter.shoppers)
     assert told is not None
-    found = samples(gauges_text(told, DAY).decode())
+    found = samples(gauges_text(told, DAY, DAY - 1).decode())
     assert (found["simlab_open_day",], found["simlab_report_day",]) == (DAY, DAY - 1)
     for _, row in told.rates.iterrows():
         name = (row["by"], row["group"], row["metric"])
-        if row["ripe"] and row["value"] == row["value"]:
-            assert found["simlab_window_rate", *name] == row["value"]
-        else:
-            assert ("simlab_window_rate", *name) not in found
+        for gauge, column in (("rate", "value"), ("rate_low", "low"), ("rate_high", "high")):
+            known = row["ripe"] and row[column] == row[column]
+            assert found.get((f"simlab_window_{gauge}", *name)) == (row[column] if known else None)
     assert found["simlab_window_volume", "visits"] == told.volume["visits"]
-    assert found["simlab_window_rate_high", "all", "all", "click_rate"] == told.rate("click_rate")["high"]
+    assert all(value == value for value in found.values())
 
 
 def test_the_report_is_that_of_yesterday(shop: Shop) -> None:
@@ -75,11 +75,54 @@ def test_the_report_is_that_of_yesterday(shop: Shop) -> None:
     assert then["simlab_window_volume", "slates"] == first["simlab_window_volume", "slates"] + 1
 
 
+def test_a_report_is_of_the_log_and_not_of_the_worker(shop: Shop) -> None:
+    """While a closed day is on its way into the log the report is of the day before, and the open day tells so; it is
+    written anew when the log has got the day, also by a worker that nobody has asked for a slate meanwhile."""
+    log = shop.counter.inbox.log
+    day = shop.counter.inbox.day
+    shop.ask(user_id=5)
+    shop.client.get("/metrics/report")
+    away = log.path.parent / "away"
+    assert shop.counter.inbox.close_day(day)
+    (log.path / f"day={day:05d}").rename(away)
+    moving = samples(shop.client.get("/metrics/report").text)
+    away.rename(log.path / f"day={day:05d}")
+    then = samples(shop.client.get("/metrics/report").text)
+    assert [(told["simlab_open_day",], told["simlab_report_day",]) for told in (moving, then)] == [
+        (day + 1, day - 1),
+        (day + 1, day),
+    ]
+    assert then["simlab_window_missing",] == 0
+
+
+def test_a_log_that_cannot_be_read_is_no_report(shop: Shop) -> None:
+    """Prometheus hears 503, and the same request is answered when the file is back."""
+    log = shop.counter.inbox.log
+    day = shop.counter.inbox.day
+    shop.counter.inbox.close_day(day)
+    file = log.path / f"day={day:05d}" / "impressions.parquet"
+    whole = file.read_bytes()
+    file.write_bytes(b"damaged")
+    answer = shop.client.get("/metrics/report")
+    assert (answer.status_code, "put" in answer.json()["error"]) == (503, True)
+    file.write_bytes(whole)
+    assert shop.client.get("/metrics/report").status_code == 200
+
+
+def test_events_are_told_from_the_start(shop: Shop) -> None:
+    """As 0: a pipe that never worked must not look like no pipe at all."""
+    told = samples(shop.client.get("/metrics").text)
+    assert {("simlab_events_total", outcome) for outcome in ("accepted", "duplicate", "dead")} <= told.keys()
+    assert told["simlab_model_failures_total", shop.champion] == 0
+
+
 def test_a_shop_without_a_past_has_no_report(tmp_path: Path) -> None:
     """Its open day is told, and nothing that a rule could take for health."""
     log = EventLog(tmp_path / "log")
-    assert last_week(log, CATALOGUE, PEOPLE, 3) is None
-    assert samples(gauges_text(None, 0).decode()) == {("simlab_open_day",): 0}
+    assert last_week(log, CATALOGUE, PEOPLE) is None
+    log.append(0, IMPRESSIONS.empty_table(), FEEDBACK.empty_table())
+    assert last_week(log, CATALOGUE, PEOPLE) is None
+    assert samples(gauges_text(None, 0, -1).decode()) == {("simlab_open_day",): 0, ("simlab_report_day",): -1}
 
 
 def test_names_and_files_are_as_prometheus_wants_them(shop: Shop) -> None:
@@ -125,7 +168,7 @@ WELL: dict[str, str] = {
     'simlab_latency_seconds_bucket{le="+Inf"}': "0+660x60",
     'simlab_http_errors_total{status="422"}': "0+60x60",
     "simlab_late_total": "0+1x60",
-    'simlab_model_failures_total{version="m"}': "3x60",
+    'simlab_model_failures_total{version="m"}': "0 0 1x58",
     'simlab_open_day{job="r"}': "15x60",
     'simlab_report_day{job="r"}': "14x60",
     'simlab_window_missing{job="r"}': "0x60",
@@ -147,6 +190,7 @@ SICK: dict[str, Mapping[str, str | None]] = {
     "NoFeedback": {name: "9x60" for name in WELL if "events" in name},
     "ReportIsMissing": {'up{job="simlab_report"}': "0x60"},
     "ReportIsOld": {'simlab_open_day{job="r"}': "17x60"},
+    "DayIsNotClosed": {},
     "DaysAreMissing": {'simlab_window_missing{job="r"}': "1x60"},
     "FeedbackFindsNoImpression": {'simlab_window_join_share{job="r"}': "0.9x60"},
     "GroupHurt": {'simlab_window_rate_high{by="segment", group="teens", metric="clicks_per_visit"}': "1.1x60"},
@@ -156,16 +200,19 @@ SICK: dict[str, Mapping[str, str | None]] = {
 ALSO: dict[str, Mapping[str, str | None]] = {
     "NoSlates": dict.fromkeys(name for name in WELL if "slates" in name),
     "ReportIsMissing": dict.fromkeys(name for name in WELL if name.startswith(("simlab_open", "simlab_report"))),
-    "ReportIsOld": {'simlab_report_day{job="r"}': None},
+    "NoFeedback": {name: "0x60" for name in WELL if "events" in name},
 }
 """Faults that take the metrics away."""
 
 
 def tried(name: str, change: Mapping[str, str | None], fires: list[str]) -> dict[str, Any]:
-    """A test of promtool: after three quarters of an hour these alerts fire, and no others."""
+    """A test of promtool: after three quarters of an hour, or 28 hours without a change, these alerts fire alone."""
     series = {series: values for series, values in {**WELL, **change}.items() if values is not None}
+    if not change and fires:
+        series = {name: values.replace("x60", "x1700").replace("x58", "x1700") for name, values in series.items()}
     expected = [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in fires]
-    asked = {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": "45m"}
+    when = "28h" if not change and fires else "45m"
+    asked = {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": when}
     return {
         "name": name,
         "interval": "1m",

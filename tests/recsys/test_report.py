@@ -197,3 +197,37 @@ def test_foretold_clicks_come_where_position_and_item_decide(tmp_path: Path) -> 
     assert (np.abs(told["foretold"] - told["clicked"]) < 2 * width).all()
     assert told["impressions"].sum() == 7 * 400 * 3
     assert told["foretold"].is_monotonic_increasing
+
+
+def test_a_visit_of_two_versions_counts_in_each(tmp_path: Path) -> None:
+    """Page 0 by one, page 1 by the other: each group has the visit, and its own clicks; all have it once."""
+    log, n = EventLog(tmp_path / "log"), 60
+    pages = [
+        pd.DataFrame({"visit": range(n), "user_id": np.arange(n) % 40, "page": page, "model_version": version})
+        for page, version in enumerate(("a", "b"))
+    ]
+    rows = pd.concat(pages, ignore_index=True).assign(day=0, item_id=0, position=0)
+    clicked = np.where(rows["model_version"] == "a", rows["visit"] % 2 == 0, rows["visit"] % 3 == 0)
+    log.append(0, impressions(rows.assign(clicked=clicked)), FEEDBACK.empty_table())
+    told = report(log, CATALOGUE, PEOPLE, 0, 0, 0)
+    assert value(told, "clicks_per_visit", "model_version", "a") == pytest.approx(1 / 2)
+    assert value(told, "clicks_per_visit", "model_version", "b") == pytest.approx(1 / 3)
+    assert value(told, "clicks_per_visit") == pytest.approx(1 / 2 + 1 / 3)
+    assert told.rate("clicks_per_visit", "model_version", "b")["users"] == 40
+
+
+def test_few_shoppers_have_no_interval(tmp_path: Path) -> None:
+    """Nor have those who have not clicked at all: no click of few is no proof that nobody clicks."""
+    told = report(logged(tmp_path), CATALOGUE, PEOPLE, 1, 1, 3)
+    assert np.isnan(told.rates["low"]).all()
+    assert np.isnan(told.against(told)["high"]).all()
+
+
+def test_what_nobody_measured_is_left_out(tmp_path: Path) -> None:
+    """A shop without known shoppers, and slates whose latency is not there."""
+    log = EventLog(tmp_path / "log")
+    log.append(0, impressions(ROWS.assign(day=0, latency_ms=[np.nan] * 4 + [30.0, 50.0])), FEEDBACK.empty_table())
+    nobody = Shoppers(segment=Labels.constant("x", 0), region=Labels.constant("x", 0), arrival_day=np.zeros(0, int))
+    told = report(log, CATALOGUE, nobody, 0, 0, 0)
+    assert told.latency_ms["p50"] == 40.0
+    assert value(told, "clicks_per_visit", "segment", "guest") == 0.75
