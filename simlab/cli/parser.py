@@ -35,7 +35,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--data", default="shop", help=f"history: shop, or real ratings such as {DATA} (default: shop)")
     run.add_argument("--days", type=int, default=60, help="live days (default: 60)")
     run.add_argument(
-        "--retrain", default="scheduled:14", help="never, or scheduled:N for every N days (default: scheduled:14)"
+        "--retrain",
+        default="scheduled:14",
+        metavar="POLICY",
+        help="never, scheduled:DAYS, on-drop, on-drift, on-volume:ROWS, on-staleness:SHARE, or several joined by | "
+        "(default: scheduled:14)",
     )
     run.add_argument("--algorithm", default="lightfm", help="lightfm, als, popularity or random (default: lightfm)")
     run.add_argument("--seed", type=int, default=0, help="of the world, its luck and the training (default: 0)")

@@ -6,7 +6,7 @@ import argparse
 def watch_command(args: argparse.Namespace) -> int:
     """simlab watch."""
     from simlab.lab.run import load_run
-    from simlab.lab.watching import beside_truth, report_of
+    from simlab.lab.watching import beside_truth, findings, report_of
 
     run = load_run(args.run)
     told = report_of(run, args.days, args.until, args.known)
@@ -26,8 +26,10 @@ def watch_command(args: argparse.Namespace) -> int:
             print(_plain(metric))
             for row in rows.itertuples():
                 print(f"    {row.group:26}{row.value:9.3f}   {row.low:.3f} to {row.high:.3f}   {row.users:,} shoppers")
-    if told.missing_days:
-        print(f"\nnot in the log: days {', '.join(map(str, told.missing_days))}")
+    found = findings(run, told)
+    print("\nnothing is wrong with the data of these days" if not found else "\nwrong with the data:")
+    for one in found:
+        print(f"    day {one.day}, {one.severity}, {one.check}: {one.evidence}\n        look at: {one.look}")
     return 0
 
 

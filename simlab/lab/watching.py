@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 
 from simlab.lab.run import Run
-from simlab.recsys.report import Report, report
+from simlab.recsys.quality import Finding, check_day, missing_days, usual
+from simlab.recsys.report import BEFORE, Report, report
+from simlab.recsys.rules import Known
 from simlab.settings import require
 
 TRUE = ("clicks_per_visit", "purchases_per_visit", "revenue_per_visit", "margin_per_visit")
@@ -35,3 +37,21 @@ def beside_truth(run: Run, told: Report) -> pd.DataFrame:
     days = run.metrics.loc[told.first_day : told.last_day]
     truth = {name: float(np.average(days[f"true_{name}"], weights=days["visits"])) for name in TRUE}
     return rates.assign(truth=[truth.get(str(name), float("nan")) for name in rates.index])
+
+
+def findings(run: Run, told: Report) -> list[Finding]:
+    """What is wrong with the data of the window's days, by all that the company knows of itself; see recsys.quality."""
+    log, first, last = run.log, told.first_day, told.last_day
+    versions = {name: run.registry.card(name) for name in run.registry.versions()}
+    random = tuple(name for name, card in versions.items() if card.get("settings", {}).get("algorithm") == "random")
+    earlier = run.metrics.loc[first - BEFORE : first - 1]  # none on the first days
+    before = usual([{str(name): x for name, x in row.items()} for _, row in earlier.iterrows()])
+    shown = log.sql("select impression_id, day from impressions order by day", until=last)
+    days = shown["day"].to_numpy()
+    missing = missing_days([*range(first), *log.days], last)
+    found = [missing] if missing else []
+    for day in [day for day in log.days if first <= day <= last]:
+        ids = shown["impression_id"].to_numpy()[: np.searchsorted(days, day)]
+        known = Known(impression_id=ids, random=random, online=run.config.online)
+        found += check_day(day, *log.day(day), run.world.catalogue.launched_by(day), usual=before, known=known)
+    return found

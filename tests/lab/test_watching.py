@@ -1,6 +1,11 @@
 """A report stands beside the truth: ripe estimates lie about it, and those that are not ripe say so."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import simlab
@@ -8,7 +13,7 @@ from simlab.cli import main
 from simlab.cli.parser import WATCHED
 from simlab.errors import ConfigError
 from simlab.lab.run import Run
-from simlab.lab.watching import TRUE, beside_truth, report_of
+from simlab.lab.watching import TRUE, beside_truth, findings, report_of
 from simlab.recsys.monitor import RIPE_AFTER
 
 
@@ -67,8 +72,24 @@ def test_watch_prints_estimates_beside_the_truth(run: Run, capsys: pytest.Captur
     (clicks,) = (line for line in told.splitlines() if line.startswith("clicks a visit"))
     assert f"{truth:.3f}" in clicks
     assert told.count("not ripe") == 4
+    assert "nothing is wrong with the data" in told
     for by in WATCHED[1:]:
         assert main(["watch", str(run.path), "--by", by, "--until", "20"]) == 0
         assert "click rate" in capsys.readouterr().out
     assert main(["watch", str(run.path), "--until", "90"]) == 2
     assert "known" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_the_data_is_told(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A day whose positions count from 1, written over the log of a copy: named, with the day and a first look."""
+    copy = Run(shutil.copytree(run.path, tmp_path / "copy"))
+    assert findings(copy, report_of(copy)) == []
+    file = copy.path / "log" / "day=00038" / "impressions.parquet"
+    table = pq.read_table(file, partitioning=None)
+    wrong = pa.array(table["position"].to_numpy() + 1, table.schema.field("position").type)
+    pq.write_table(table.set_column(table.column_names.index("position"), "position", wrong), file)
+    found = findings(copy, report_of(copy))
+    assert {(one.day, one.check) for one in found} == {(38, "slate_holes")}
+    assert main(["watch", str(copy.path)]) == 0
+    assert "day 38, error, slate_holes" in capsys.readouterr().out
+    assert findings(copy, report_of(copy, until=30)) == []
