@@ -43,7 +43,8 @@ class RunConfig:
     days: int = 60
     """Live days, from 1 up."""
     retrain: str = "scheduled:14"
-    """When to learn again: "never" or "scheduled:N" (every N days)."""
+    """When to learn again: "never", "scheduled:14" (every 14 days), "on-volume:50000", "on-staleness:0.2", "on-drop",
+    "on-drift" or several with | between them; settings as in "on-drop:cooldown=7", see simlab.recsys.retrain."""
     seed: int = 0
     """Of the world, its luck and the training; from 0 to 2**63 - 1."""
     n_positions: int = 10

@@ -31,6 +31,7 @@ from simlab.lab.run import Run, check_folder, check_whole, claim_folder, day_fil
 from simlab.lab.worlds import open_world
 from simlab.recsys.canary import advance
 from simlab.recsys.evaluation import relearn, split_by_time
+from simlab.recsys.facts import Facts
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import Model, PopularityModel, SegmentModel
 from simlab.recsys.monitor import daily_metrics
@@ -64,6 +65,8 @@ class Ring:
     company: Company
     """How shoppers come to the service: in this process, or over HTTP to another one like it."""
     policy: RetrainPolicy
+    facts: Facts
+    """What the policy may know: the log, day by day."""
     pending: pa.Table
     """FEEDBACK rows that the world has decided and the company has not seen."""
     last_trained: int
@@ -76,7 +79,7 @@ Over = Callable[[Ring], AbstractContextManager[Company]]
 
 def run_day(ring: Ring, day: int) -> Metrics:
     """Turns the ring once; returns the day's metrics: what the company sees, and the truth beside it."""
-    decision = ring.policy.decide(day, ring.last_trained)
+    decision = ring.policy.decide(day, ring.last_trained, ring.facts)
     if decision.retrain and ring.registry.traffic().rollout is None:  # one change at a time: a rollout comes first
         retrain(ring, day, decision.reason)
 
@@ -250,6 +253,7 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
         service=service,
         company=company,
         policy=parse_policy(config.retrain),
+        facts=Facts(log, world.catalogue, world.shoppers),
         pending=_pending(path, log.days[: config.days]),
         last_trained=0,
     )
