@@ -1,7 +1,8 @@
 """Watching: what the company knows of its shop, day by day and over windows.
 
 Nothing here is the truth: clicks are counted, purchases, ratings and returns are counted on the day they arrive, and a
-click rate is an estimate with an interval. Drift, data quality and alerts join later.
+click rate is an estimate with an interval. The whole of a window is in `report`, what cannot be in a day's tables in
+`quality`, whether shoppers have changed in `drift`, `detectors` and `signals`.
 """
 
 from typing import Any
