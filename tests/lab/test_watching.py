@@ -73,7 +73,8 @@ def test_watch_prints_estimates_beside_the_truth(run: Run, capsys: pytest.Captur
     assert f"{truth:.3f}" in clicks
     assert told.count("not ripe") == 4
     assert "nothing is wrong with the data" in told
-    for by in WATCHED[1:]:
+    assert set(WATCHED) == set(report_of(run).rates["by"])
+    for by in ("segment", "position"):
         assert main(["watch", str(run.path), "--by", by, "--until", "20"]) == 0
         assert "click rate" in capsys.readouterr().out
     assert main(["watch", str(run.path), "--until", "90"]) == 2
