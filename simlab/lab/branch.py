@@ -30,12 +30,11 @@ from simlab.lab.loop import open_ring, retrain, run
 from simlab.lab.oracle import Value
 from simlab.lab.replay import slates_of
 from simlab.lab.run import Run, day_file
+from simlab.recsys.monitor import Z
 from simlab.settings import choose, from_dict, merged, require
 
 CHANGES = ("retrain", "training", "segments", "online", "latency_ms")
 """Settings of a run that are the company's, so that a branch may have others."""
-
-_Z = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ class WhatIf:
         """Mean difference a shopper over the days, its standard error, and the 95 % interval; one row a goal."""
         mean, error = self.by_user.mean(), self.by_user.std() / np.sqrt(len(self.by_user))
         return pd.DataFrame(
-            {"difference": mean, "error": error, "low": mean - _Z * error, "high": mean + _Z * error}
+            {"difference": mean, "error": error, "low": mean - Z * error, "high": mean + Z * error}
         ).rename_axis("goal")
 
 

@@ -107,7 +107,7 @@ class Counter:
         lane = self._lane_of(ask.user_id)
         if len(lane) + len(self._scribe) > QUEUE:
             raise BusyError("requests waiting", QUEUE, "come again in a second")
-        self._queue(ask)
+        self._queue(ask, lane)
         try:
             return await ask.answer
         finally:
@@ -123,9 +123,9 @@ class Counter:
         self._bring(self._scribe, post)
         return await post.receipts
 
-    def _queue(self, ask: Ask) -> None:
-        """To the lane of the shopper's version; to the late one where that is stuck, or the deadline past."""
-        lane, left = self._lane_of(ask.user_id), ask.left()
+    def _queue(self, ask: Ask, lane: Lane[Ask]) -> None:
+        """To `lane`, that of the shopper's version; to the late one where that is stuck, or the deadline past."""
+        left = ask.left()
         if ask.timer is not None:
             ask.timer.cancel()
         if lane.stuck or left <= 0:
@@ -309,7 +309,7 @@ class Counter:
             self._fail([ask], error)
             return
         ask.scored = False
-        self._call(lambda: self._queue(ask))
+        self._call(lambda: self._queue(ask, self._lane_of(ask.user_id)))
 
     def _unkept(self, batch: list[Post | Answer | ShadowRow], error: Exception) -> None:
         """Nothing of the batch is sure to be kept: all hear of it, and may send the same again."""

@@ -23,7 +23,8 @@ RIPE_AFTER = 14
 VISIT_BITS = 12
 """request_id >> VISIT_BITS names the visit without its pages, as `schema.Requests` packs them."""
 
-_Z = 1.959964
+Z = 1.959964
+"""Standard errors to either end of a 95 % interval."""
 
 _RATES = {
     "click_rate": ("clicks", "impressions"),
@@ -121,7 +122,7 @@ def windows(log: EventLog, days: int = 7, until: int | None = None, *, ripe_afte
         row: dict[str, Any] = {"first_day": first, "visits": part["visits"].sum(), "purchases": part["purchases"].sum()}
         for name, (count, unit) in _RATES.items():
             value, error = ratio(part[count].to_numpy(float), part[unit].to_numpy(float))
-            row |= {name: value, f"{name}_low": value - _Z * error, f"{name}_high": value + _Z * error}
+            row |= {name: value, f"{name}_low": value - Z * error, f"{name}_high": value + Z * error}
         row["ripe"] = bool(last >= int(str(first)) + days - 1 + ripe_after)
         table.append(row)
     return pd.DataFrame(table, columns=_COLUMNS).set_index("first_day")

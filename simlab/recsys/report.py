@@ -21,7 +21,7 @@ import pandas as pd
 from simlab.errors import DataError
 from simlab.recsys.log import EventLog
 from simlab.recsys.metrics import coverage, diversity, gini, novelty
-from simlab.recsys.monitor import RIPE_AFTER, VISIT_BITS, ratio
+from simlab.recsys.monitor import RIPE_AFTER, VISIT_BITS, Z, ratio
 from simlab.recsys.service import RUNGS, rung_of
 from simlab.schema import Catalogue, Floats, Ints, Shoppers
 from simlab.settings import require
@@ -34,8 +34,6 @@ FEW = 30
 
 BEFORE = 28
 """Days before a window from which its clicks are foretold."""
-
-_Z = 1.959964
 
 _UNITS = {
     "click_rate": ("clicked", "impression", True),
@@ -181,10 +179,10 @@ def _groups(rows: pd.DataFrame, catalogue: Catalogue, shoppers: Shoppers, first:
 
 def _rates(rows: pd.DataFrame, groups: dict[str, Sequence[str]], *, ripe: bool) -> pd.DataFrame:
     table = []
+    visits, visit = np.unique(rows["request_id"].to_numpy() >> VISIT_BITS, return_inverse=True)
     for by, words in groups.items():
         code, names = pd.factorize(np.asarray(words), sort=True)
-        visit = np.unique(rows["request_id"].to_numpy() >> VISIT_BITS, return_inverse=True)[1]
-        in_group = _firsts(code * (int(visit.max()) + 1) + visit)  # a visit counts in each group that has a part in it
+        in_group = _firsts(code * len(visits) + visit)  # a visit counts in each group that has a part in it
         sums = _by_user(rows.assign(visit=in_group), code, len(names))
         for metric, (count, unit, at_once) in _UNITS.items():
             if by in _OF_ITEMS and unit == "visit":
@@ -210,7 +208,7 @@ def _estimate(y: Floats, x: Floats) -> tuple[float, float, float]:
     value, error = ratio(y, x)
     if len(x) < FEW or not y.any():  # the normal law is far, and no click of few is no proof that nobody clicks
         error = float("nan")
-    return value, value - _Z * error, value + _Z * error
+    return value, value - Z * error, value + Z * error
 
 
 def _join_rate(log: EventLog, first: int, last: int, known: int) -> float:
