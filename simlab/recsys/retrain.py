@@ -56,7 +56,6 @@ __all__ = [
     "RetrainPolicy",
     "Scheduled",
     "parse_policy",
-    "words_of",
 ]
 
 
@@ -130,8 +129,8 @@ def parse_policy(text: str) -> RetrainPolicy:
 
     >>> parse_policy("scheduled:14")
     Scheduled(every=14)
-    >>> words_of(parse_policy("on-drop:cooldown=7,window=14|scheduled:28"))
-    'on-drop:window=14,cooldown=7|scheduled:28'
+    >>> parse_policy("on-drop:window=14|scheduled:28").policies[1]
+    Scheduled(every=28)
     """
     if text == "never":
         return Never()
@@ -169,22 +168,3 @@ def _values(kind: type[Any], words: list[str]) -> dict[str, Any]:
 def _first(kind: type[Any]) -> str:
     """The setting that needs no name: the one without a default."""
     return next((field.name for field in fields(kind) if field.default is MISSING), "")
-
-
-def words_of(policy: RetrainPolicy) -> str:
-    """The shortest text from which `parse_policy` makes `policy`. Raises `ConfigError` for one from elsewhere."""
-    if isinstance(policy, Never):
-        return "never"
-    if isinstance(policy, AnyOf):
-        return "|".join(words_of(part) for part in policy.policies)
-    inner = policy.policy if isinstance(policy, Patient) else policy
-    name = next((name for name, kind in NAMES.items() if isinstance(inner, kind)), None)
-    if name is None:
-        raise ConfigError("retrain policy", type(inner).__name__, f"only these have words: {', '.join(NAMES)}")
-    told = []
-    for part in (inner, policy) if isinstance(policy, Patient) else (inner,):
-        for field in fields(part):  # type: ignore[arg-type]
-            value = getattr(part, field.name)
-            if field.name != "policy" and value != field.default:
-                told.append(f"{value}" if field.name == _first(NAMES[name]) else f"{field.name}={value}")
-    return name + (":" + ",".join(told) if told else "")
