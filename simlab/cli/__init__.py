@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from simlab.cli.commands import course_command, data_command, report_command, run_command, world_command
 from simlab.cli.deploy import deploy_command
+from simlab.cli.drill import drill_command
 from simlab.cli.parser import parser
 from simlab.cli.serve import close_command, serve_command
 from simlab.cli.watch import watch_command
@@ -25,7 +26,8 @@ def _doing(args: argparse.Namespace) -> str:
         return f"simlab data {args.what} in {datasets.data_folder()}"
     if args.command == "world":
         return f"simlab world {args.what}"
-    return f"simlab {args.command} in {getattr(args, 'run', None) or args.out}"
+    where = getattr(args, "run", None) or getattr(args, "case", None) or args.out
+    return f"simlab {args.command} in {where}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "course": course_command,
         "report": report_command,
         "watch": watch_command,
+        "drill": drill_command,
         "serve": serve_command,
         "close-day": close_command,
         "deploy": deploy_command,

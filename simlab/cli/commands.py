@@ -17,6 +17,7 @@ def run_command(args: argparse.Namespace) -> int:
     """simlab run."""
     from simlab.lab.config import RunConfig
     from simlab.lab.loop import run
+    from simlab.recsys.alerts import told
     from simlab.recsys.log import EventLog
 
     world = {name: value for name, value in (("n_users", args.users), ("n_items", args.items)) if value is not None}
@@ -46,6 +47,10 @@ def run_command(args: argparse.Namespace) -> int:
         complete = len(EventLog(args.out / "log").days) >= config.days
         done = run(config, out=args.out, progress=progress, over=way_of(args))
     print(weeks_table(done.weeks()))
+    if args.watch:
+        from simlab.lab.watched import read_alerts
+
+        print("\n" + ("\n".join(told(read_alerts(done.path))) or "the watch has nothing to say"))
     if complete:
         print("\nall of its days had happened before: nothing was left to do; for more days choose a new folder")
     print(f"\nrun folder: {args.out}    a page to look at: simlab report {args.out}")
@@ -57,7 +62,10 @@ def way_of(args: argparse.Namespace) -> Any:
     require("--port", args.port, 0 <= args.port < 65536, "give a port from 1 to 65535, or 0 for any that is free")
     if args.over == "process":
         require("--port", args.port, args.port == 0, "it is that of a server: add --over http")
-        return None
+        from simlab.lab.watched import watched
+
+        return watched if args.watch else None
+    require("--watch", "--over http", not args.watch, "the watch stands in this process: leave one of them out")
     from functools import partial
 
     from simlab.lab.over_http import over_http

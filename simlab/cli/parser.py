@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         help="how shoppers come to the service: in this process, or over HTTP to a server of its own; the same happens",
     )  # fmt: skip
     run.add_argument("--port", type=int, default=0, help="of that server (default: any that is free)")
+    run.add_argument("--watch", action="store_true", help="look for faults every evening; alerts are told at the end")
     run.add_argument("--out", required=True, type=Path, help="the run folder: new, or of the same run to go on with")
 
     course = commands.add_parser(
@@ -86,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
 
     add_watch(commands)
+    add_drill(commands)
     add_serve(commands)
     add_deploy(commands)
     add_world(commands)
@@ -132,7 +134,7 @@ def add_serve(commands: Any) -> None:
     close.add_argument("--inbox", default="", metavar="URL", help=inbox)
 
 
-WATCHED = ("all", "arm", "model_version", "segment", "user", "item", "position")
+WATCHED = ("all", "arm", "model_version", "segment", "region", "user", "item", "position")
 """Ways to cut a report; see simlab.recsys.report."""
 
 
@@ -149,6 +151,32 @@ def add_watch(commands: Any) -> None:
     watch.add_argument("--until", type=int, metavar="DAY", help="its last day (default: the last that has happened)")
     watch.add_argument("--known", type=int, metavar="DAY", help="as known on this evening (default: the last)")
     watch.add_argument("--by", default="all", choices=WATCHED, help="cut it by this (default: all)")
+
+
+def add_drill(commands: Any) -> None:
+    """The command `drill`."""
+    drill = commands.add_parser("drill", help="fire drills: find out what went wrong in a shop").add_subparsers(
+        dest="what", required=True, metavar="WHAT"
+    )
+    new = drill.add_parser("new", help="make a case, whose answer only its seed tells")
+    new.add_argument("--seed", type=int, required=True, help="which case; keep it from whoever is to solve it")
+    new.add_argument("--out", type=Path, default=Path("runs/case"), help="a new folder (default: runs/case)")
+    look = drill.add_parser("look", help="the company's report on some days of a case")
+    look.add_argument("case", type=Path, metavar="CASE", help="the folder of a case")
+    look.add_argument("--days", type=int, default=7, help="of the window (default: 7)")
+    look.add_argument("--until", type=int, metavar="DAY", help="its last day (default: the last)")
+    look.add_argument("--by", default="all", choices=WATCHED, help="cut it by this (default: all)")
+    grade = drill.add_parser(
+        "grade",
+        help="open the seal and give points",
+        epilog="example: simlab drill grade runs/case --seed 7 --fault stale-model --day 24 --cure mend-training",
+    )
+    grade.add_argument("case", type=Path, metavar="CASE", help="the folder of a case")
+    grade.add_argument("--seed", type=int, required=True, help="with which the case was made")
+    grade.add_argument("--fault", required=True, help="what happened, or nothing; READ_ME.txt names them")
+    grade.add_argument("--day", type=int, required=True, help="its first day")
+    grade.add_argument("--cure", required=True, help="what mends it; READ_ME.txt names them")
+    grade.add_argument("--acted", type=int, metavar="DAY", help="when you mend it (default: the day after --day)")
 
 
 DEPLOY = {

@@ -33,7 +33,7 @@ from simlab.lab.run import Run, day_file
 from simlab.recsys.monitor import Z
 from simlab.settings import choose, from_dict, merged, require
 
-CHANGES = ("retrain", "training", "segments", "online", "latency_ms")
+CHANGES = ("retrain", "gate", "training", "segments", "online", "latency_ms")
 """Settings of a run that are the company's, so that a branch may have others."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from simlab.datasets.shelf import SHOP, SOURCES
 from simlab.errors import ConfigError
+from simlab.recsys.gates import GATES
 from simlab.recsys.online import OnlineConfig
 from simlab.recsys.retrain import parse_policy
 from simlab.recsys.training import TrainingConfig
@@ -45,6 +46,9 @@ class RunConfig:
     retrain: str = "scheduled:14"
     """When to learn again: "never", "scheduled:14" (every 14 days), "on-volume:50000", "on-staleness:0.2", "on-drop",
     "on-drift" or several with | between them; settings as in "on-drop:cooldown=7", see simlab.recsys.retrain."""
+    gate: str = "none"
+    """What a new model must pass before it is promoted: none, strict (surely no worse, else the champion stays),
+    lenient (not surely worse) or canary (what is not surely worse goes on to a canary); see simlab.recsys.gates."""
     seed: int = 0
     """Of the world, its luck and the training; from 0 to 2**63 - 1."""
     n_positions: int = 10
@@ -72,6 +76,7 @@ class RunConfig:
         require("latency_ms", self.latency_ms, self.latency_ms >= 0, "give milliseconds from 0 up")
         require("seed", self.seed, 0 <= self.seed < 2**63, "give a whole number from 0 to 2**63 - 1")
         parse_policy(self.retrain)
+        choose("gate", self.gate, GATES)
         require(
             "world",
             dict(self.world),

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from simlab.errors import ConfigError, DataError, SimlabError
+from simlab.errors import ConfigError, SimlabError
 from simlab.files import locked, parquet_bytes, sweep, temporary_folder, write_bytes, write_json
 from simlab.lab.company import Company, InProcess
 from simlab.lab.config import RunConfig
@@ -30,14 +30,15 @@ from simlab.lab.replay import journal
 from simlab.lab.run import Run, check_folder, check_whole, claim_folder, day_file
 from simlab.lab.worlds import open_world
 from simlab.recsys.canary import advance
-from simlab.recsys.evaluation import relearn, split_by_time
 from simlab.recsys.facts import Facts
+from simlab.recsys.gates import GATES
 from simlab.recsys.log import EventLog
 from simlab.recsys.models import Model, PopularityModel, SegmentModel
 from simlab.recsys.monitor import daily_metrics
 from simlab.recsys.registry import Registry
 from simlab.recsys.retrain import RetrainPolicy, parse_policy
 from simlab.recsys.service import Service
+from simlab.recsys.succession import Attempt, last_tried, succeed
 from simlab.recsys.training import train
 from simlab.schema import Outcomes, Requests, Slates, join_outcomes, join_slates
 from simlab.settings import from_dict
@@ -71,6 +72,8 @@ class Ring:
     """FEEDBACK rows that the world has decided and the company has not seen."""
     last_trained: int
     """Day on which the champion was trained."""
+    last_tried: int = 0
+    """Day on which a gate last judged; for the policy that counts as a training."""
 
 
 Over = Callable[[Ring], AbstractContextManager[Company]]
@@ -79,11 +82,13 @@ Over = Callable[[Ring], AbstractContextManager[Company]]
 
 def run_day(ring: Ring, day: int) -> Metrics:
     """Turns the ring once; returns the day's metrics: what the company sees, and the truth beside it."""
-    decision = ring.policy.decide(day, ring.last_trained, ring.facts)
+    decision = ring.policy.decide(day, max(ring.last_trained, ring.last_tried), ring.facts)
     if decision.retrain and ring.registry.traffic().rollout is None:  # one change at a time: a rollout comes first
         retrain(ring, day, decision.reason)
 
-    advance(ring.log, ring.registry, day)
+    judged = advance(ring.log, ring.registry, day)
+    if judged is not None and judged.outcome == "promote":
+        ring.last_trained = trained_day(ring.registry)
     state = ring.oracle.state(day)
     ring.company.open_day(day, available(ring.world, state), due(ring.pending, day))
     slates, outcomes = serve_day(ring, state)
@@ -108,6 +113,11 @@ def run_day(ring: Ring, day: int) -> Metrics:
     ring.company.close_day(day, seen, feedback)
     ring.oracle.move(slates, outcomes)
     return metrics
+
+
+def trained_day(registry: Registry) -> int:
+    """The day on which the champion was trained."""
+    return int(registry.card(str(registry.alias("champion")))["trained_day"])
 
 
 def due(pending: pa.Table, day: int) -> pa.Table:
@@ -138,41 +148,16 @@ def serve_day(ring: Ring, state: State) -> tuple[Slates, Outcomes]:
 
 
 def retrain(ring: Ring, day: int, reason: str) -> None:
-    """Trains on what is known at the start of `day`, registers, promotes, deploys; done again, it changes nothing.
+    """Trains on what is known at the start of `day`, and promotes, where there is a gate only who passes it.
 
-    Where there is nothing to learn from, the champion stays, and the history of models says why. Raises `DataError`
-    where there is no champion yet.
+    See simlab.recsys.succession. Raises `DataError` where there is no champion yet, and nothing to learn from.
     """
-    config = ring.config.training_config()
-    catalogue, champion = ring.world.catalogue.launched_by(day), ring.registry.alias("champion")
-    people, without = ring.world.shoppers.arrived_by(day), ring.registry.quarantined()
-    try:
-        model, card = train(ring.log, catalogue, people, config=config, day=day, without=without)
-    except DataError as error:
-        if champion is None:
-            raise
-        ring.registry.promote(champion, day=day, actor="simlab", reason=f"{reason}, but it stays: {error}")
-        return
-    evidence = offline_evidence(ring, day)
-    name = f"{config.algorithm}-day{day:05d}"
-    ring.registry.register(model, name, {**card, "offline": evidence})
-    ring.registry.promote(name, day=day, actor="simlab", reason=reason, evidence=evidence)
-    ring.last_trained = day
-
-
-def offline_evidence(ring: Ring, day: int) -> dict[str, float]:
-    """How well the settings do on the last week before `day`, learnt from the days before it; empty without such data.
-
-    The model that is promoted has seen that week, so it cannot be judged on it; its settings can.
-    """
-    catalogue, config = ring.world.catalogue.launched_by(day), ring.config.training_config()
-    try:
-        people, without = ring.world.shoppers.arrived_by(day), ring.registry.quarantined()
-        split = split_by_time(ring.log, config=config, day=day, holdout_days=7, without=without)
-        marks = relearn(split, catalogue, people, config=config).overall
-    except DataError:
-        return {}
-    return {"recall_at_10": marks.recall, "ndcg_at_10": marks.ndcg, "users": marks.n_users} if marks.n_users else {}
+    goods, people = ring.world.catalogue.launched_by(day), ring.world.shoppers.arrived_by(day)
+    attempt = Attempt(day=day, reason=reason, training=ring.config.training_config(), gate=GATES[ring.config.gate])
+    if succeed(ring.log, ring.registry, goods, people, attempt):
+        ring.last_trained = day
+    elif attempt.gate is not None:
+        ring.last_tried = last_tried(ring.registry) or 0
 
 
 def run(
@@ -206,7 +191,7 @@ def run(
             settle(path)
         try:
             if opened is not None:
-                _set_up(path, *opened)
+                set_up(path, *opened)
             ring = open_ring(config, path)
         except SimlabError:
             if new:
@@ -231,7 +216,7 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
         check_folder(path, config)
         opened = open_world(config)
         claim_folder(path, config)
-        _set_up(path, *opened)
+        set_up(path, *opened)
     check_whole(path)
     log, registry = EventLog(path / "log"), Registry(path / "models")
     world = Run(path).world
@@ -262,7 +247,8 @@ def open_ring(config: RunConfig, path: Path) -> Ring:
         retrain(ring, 0, "first model")
         company.refresh()
     else:
-        ring.last_trained = registry.card(champion)["trained_day"]
+        ring.last_trained = trained_day(registry)
+        ring.last_tried = last_tried(registry) or 0
     return ring
 
 
@@ -270,7 +256,8 @@ def _world_file(path: Path) -> Path:
     return path / "truth" / "world.npz"
 
 
-def _set_up(path: Path, world: World, history: History) -> None:
+def set_up(path: Path, world: World, history: History) -> None:
+    """Puts `world`, as it stands on day 0, and its history into the folder of a run."""
     EventLog(path / "log").import_history(history.known(-1))
     to_come = history.feedback.filter(pc.greater_equal(history.feedback["day"], 0))
     write_bytes(path / "truth" / "history.parquet", parquet_bytes(to_come))

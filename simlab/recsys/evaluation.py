@@ -83,13 +83,18 @@ def split_by_time(
     `without` showed are in neither part.
     """
     require("holdout_days", holdout_days, holdout_days >= 1, "give a whole number from 1 up")
-    later = replace(config, window_days=holdout_days, half_life=None)
+    later = plainly(config, holdout_days)
     return Split(
         seen=interactions(log, config=config, day=day - holdout_days, without=without),
         held_out=interactions(log, config=later, day=day, without=without),
         first_day=day - holdout_days,
         day=day - 1,
     )
+
+
+def plainly(config: TrainingConfig, days: int) -> TrainingConfig:
+    """The settings under which the last `days` are judged: what was chosen counts as it is, however it is learnt."""
+    return replace(config, window_days=days, half_life=None, debias="none", negatives="unclicked")
 
 
 def split_by_user_time(user_id: Ints, item_id: Ints, time: Ints | Floats, *, share: float = 0.2) -> Split:
@@ -141,7 +146,8 @@ def evaluate(
     relevant = relevant[users]
     on_sale: Bools = (catalogue.launch_day <= split.day) & (split.first_day < catalogue.retire_day)
     k = min(k, max(1, int(on_sale.sum())))
-    lists = _Lists(_rank(model, users, k, split.day, on_sale, seen if exclude_seen else None), relevant, on_sale)
+    ranked = top_lists(model, users, k, split.day, on_sale, seen if exclude_seen else None)
+    lists = _Lists(ranked, relevant, on_sale)
     segment = shoppers.segment.codes[users]
     new_item = _counts(seen, axis=0) == 0
     of_new = _Lists(lists.ranked, sparse.csr_array(relevant.multiply(new_item[None, :])), on_sale & new_item)
@@ -200,9 +206,11 @@ class _Lists(NamedTuple):
 
 
 def _matrix(data: Interactions, n_users: int, n_items: int) -> sparse.csr_array:
-    """Where there is any row; shape (n_users, n_items)."""
+    """Where anything was chosen; shape (n_users, n_items)."""
     data.check(n_users, n_items)
-    table = sparse.csr_array((np.ones(len(data), dtype=np.bool_), (data.user_id, data.item_id)), (n_users, n_items))
+    chosen = data.weight > 0  # and not passed over
+    pairs = (data.user_id[chosen], data.item_id[chosen])
+    table = sparse.csr_array((np.ones(len(pairs[0]), dtype=np.bool_), pairs), (n_users, n_items))
     table.sum_duplicates()
     return table
 
@@ -211,8 +219,13 @@ def _counts(table: sparse.csr_array, axis: int) -> Ints:
     return np.asarray(table.astype(np.int64).sum(axis=axis)).ravel()
 
 
-def _rank(model: Recommender, users: Ints, k: int, day: int, on_sale: Bools, seen: sparse.csr_array | None) -> Ints:
-    """The top `k` of each user among the items on sale that the model can score, then `NO_ITEM`; (len(users), k)."""
+def top_lists(
+    model: Recommender, users: Ints, k: int, day: int, on_sale: Bools, seen: sparse.csr_array | None = None
+) -> Ints:
+    """The top `k` of each user among the items on sale that the model can score, then `NO_ITEM`; (len(users), k).
+
+    Items that a user has `seen`, of shape (n_users, n_items), are left out.
+    """
     n_items = min(model.n_items, len(on_sale))
     allowed = np.zeros(model.n_items, dtype=np.bool_)
     allowed[:n_items] = on_sale[:n_items]

@@ -23,7 +23,7 @@ from simlab.recsys.log import EventLog
 from simlab.recsys.metrics import coverage, diversity, gini, novelty
 from simlab.recsys.monitor import RIPE_AFTER, VISIT_BITS, Z, ratio
 from simlab.recsys.service import RUNGS, rung_of
-from simlab.schema import Catalogue, Floats, Ints, Shoppers
+from simlab.schema import Catalogue, Floats, Ints, Labels, Shoppers
 from simlab.settings import require
 
 NEW = 28
@@ -160,9 +160,7 @@ def _groups(rows: pd.DataFrame, catalogue: Catalogue, shoppers: Shoppers, first:
     """For each way to cut the window, the group of every row."""
     user_id, item_id = rows["user_id"].to_numpy(), rows["item_id"].to_numpy()
     known = user_id < len(shoppers)  # others are guests
-    segment = np.array([*shoppers.segment.names, "guest"])
-    place, young_user = np.full(len(rows), len(segment) - 1), np.ones(len(rows), dtype=np.bool_)
-    place[known] = shoppers.segment.codes[user_id[known]]
+    young_user = np.ones(len(rows), dtype=np.bool_)
     young_user[known] = shoppers.arrival_day[user_id[known]] > first - NEW
     young_item = catalogue.launch_day[item_id] > first - NEW
     age = np.array(["old", "new"])
@@ -170,11 +168,20 @@ def _groups(rows: pd.DataFrame, catalogue: Catalogue, shoppers: Shoppers, first:
         "all": np.full(len(rows), "all"),
         "arm": rows["arm"].astype(str),
         "model_version": rows["model_version"].astype(str),
-        "segment": segment[place],
+        "segment": _words(shoppers.segment, user_id),
+        "region": _words(shoppers.region, user_id),
         "user": age[young_user.astype(int)],
         "item": age[young_item.astype(int)],
         "position": rows["position"].astype(str),
     }
+
+
+def _words(column: Labels, user_id: Ints) -> Sequence[str]:
+    """The word of each user; "guest" for those who are not in the column."""
+    words = np.array([*column.names, "guest"])
+    place, known = np.full(len(user_id), len(words) - 1), user_id < len(column)
+    place[known] = column.codes[user_id[known]]
+    return list(words[place])
 
 
 def _rates(rows: pd.DataFrame, groups: dict[str, Sequence[str]], *, ripe: bool) -> pd.DataFrame:
