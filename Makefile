@@ -69,6 +69,7 @@ lab: $(READY) ## open JupyterLab on copies of the notebooks in runs/lab, without
 bench: $(READY) ## measure speed and size
 	$(BIN)/python -m benchmarks.world
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.monitoring
 
 notebooks: $(READY) ## execute the notebooks and store them in their normal form
 	$(BIN)/python -m simlab.lab.notebooks write notebooks

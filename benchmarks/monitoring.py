@@ -19,8 +19,11 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from benchmarks.world import say
+from simlab.lab.config import RunConfig
+from simlab.lab.costs import compare
 from simlab.lab.drills import FIRST, LAST, SCENE, Score, config_of, play, score
 from simlab.lab.incidents import FAULTS, Incident
+from simlab.recsys.recipe import TrainingConfig
 from simlab.streams import stream
 
 QUARTER = 91
@@ -30,13 +33,20 @@ class Size(NamedTuple):
     """How much is played."""
 
     seeds: int
-    """Of each fault."""
+    """Of each fault; of each policy, three at most."""
     quiet: int
     """Runs without a fault."""
     quiet_days: int
+    faults: tuple[str, ...]
+    presets: tuple[str, ...]
+    """Worlds in which policies are compared."""
+    policy_days: int
+    jobs: int
+    """Processes; -1 for one a core."""
 
 
-FULL, QUICK = Size(20, 100, 180), Size(1, 1, 28)
+FULL = Size(20, 100, 180, tuple(FAULTS), ("drifting", "shock", "seasonal"), 90, -1)
+QUICK = Size(1, 1, 24, ("price-unit", "pipeline-dead"), (), 0, 1)
 
 
 def drills_of(seed: int, faults: Sequence[str]) -> list[tuple[str, Score]]:
@@ -62,7 +72,7 @@ def table_of_faults(scores: Sequence[tuple[str, Score]]) -> int:
     """Prints a line for each fault; how many were caught in nine of ten seeds."""
     say("fault: caught / median delay", "caught by", "lost before / in all")
     well = 0
-    for fault in FAULTS:
+    for fault in dict.fromkeys(name for name, _ in scores):
         of_fault = [one for name, one in scores if name == fault]
         caught = [one for one in of_fault if one.caught]
         first = Counter(one.caught for one in caught).most_common(1)
@@ -73,22 +83,40 @@ def table_of_faults(scores: Sequence[tuple[str, Score]]) -> int:
         say(f"    {fault}: {share:.0%} / {delay}", first[0][0] if first else "-", lost)
     precision = [one.precision for _, one in scores if not np.isnan(one.precision)]
     say("precision: alerts that are about the fault", f"{np.mean(precision):.0%}")
-    say(f"faults caught in 90 % of seeds, of {len(FAULTS)}", str(well), "12")
+    say(f"faults caught in 90 % of seeds, of {len({name for name, _ in scores})}", str(well), "12")
     return well
+
+
+POLICIES = ("scheduled:7", "scheduled:14", "scheduled:28", "on-drop", "on-volume:30000", "on-drop|scheduled:28")
+
+
+def policies(preset: str, seeds: Sequence[int], days: int) -> list[tuple[str, str, str]]:
+    """Lines about ways to retrain in a world: gain over `never` with its interval, and trainings."""
+    world = {"n_users": 800, "n_items": 200}
+    config = RunConfig(preset=preset, days=days, world=world, training=TrainingConfig(window_days=28))
+    lines = []
+    for name, row in compare(config, POLICIES, seeds=seeds).table.iterrows():
+        gain, low, high = (float(row[column]) / 1000 for column in ("gain", "low", "high"))
+        told = f"{gain:+.1f} k ({low:.1f} to {high:.1f})"
+        lines.append((f"    {preset}, {name}", told, f"{row['trainings']:.1f} trainings"))
+    return lines
 
 
 def main(size: Size = FULL) -> None:
     say(f"{size.seeds} seeds, {size.quiet} quiet runs of {size.quiet_days} days", "measured", "aim")
-    work = Parallel(n_jobs=-1)
-    parts = np.array_split(np.array(list(FAULTS)), 2)
+    work = Parallel(n_jobs=size.jobs)
+    parts = np.array_split(np.array(size.faults), 2)
     jobs = [(seed, part.tolist()) for seed in range(100, 100 + size.seeds) for part in parts]
     table_of_faults([one for told in work(delayed(drills_of)(*job) for job in jobs) for one in told])
-    alarms = work(delayed(false_alarms)(seed, size.quiet_days) for seed in range(500, 500 + size.quiet))
+    alarms = work(delayed(false_alarms)(seed, size.quiet_days) for seed in range(600, 600 + size.quiet))
     kinds = Counter(check for told in alarms for check in told)
-    quarters = size.quiet * size.quiet_days / QUARTER
-    say("false alarms a quarter", f"{kinds.total() / quarters:.2f}", "1")
+    say("false alarms a quarter", f"{kinds.total() / (size.quiet * size.quiet_days / QUARTER):.2f}", "1")
     for check, n in kinds.most_common():
         say(f"    {check}", str(n))
+    say("policies: gain over never in euros, 95 % over shoppers", "", "trainings")
+    for preset in size.presets:
+        for line in policies(preset, range(1, 1 + min(size.seeds, 3)), size.policy_days):
+            say(*line)
 
 
 if __name__ == "__main__":

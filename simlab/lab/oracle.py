@@ -129,7 +129,7 @@ class Oracle:
             arm=Labels.constant("oracle", len(requests)),
         )
 
-    def _best_pages(self, requests: Requests) -> Slates:
+    def best_pages(self, requests: Requests, goal: str = "clicks") -> Slates:
         """The best slates of whole visits: on later pages without what the best ones before had."""
         visit, parts = requests.request_id >> 12, list[Slates]()
         for page in np.unique(requests.page).tolist():
@@ -144,8 +144,8 @@ class Oracle:
                         [np.repeat(np.arange(len(asked)), part.item_id.shape[1]), part.item_id[place].ravel()]
                     )
                 )
-            parts.append(self.best(replace(asked, exclude=np.concatenate(pairs))))
-        return join_slates(parts) if parts else self.best(requests)
+            parts.append(self.best(replace(asked, exclude=np.concatenate(pairs)), goal))
+        return join_slates(parts) if parts else self.best(requests, goal)
 
     def gain(self, requests: Requests, goal: str, utility: Floats) -> Floats:
         """What a click on each item brings in expectation; `utility` has shape (R, n_items)."""
@@ -169,7 +169,7 @@ class Oracle:
 
         The best that the day's visits could have brought, page after page, after all that had been shown before.
         """
-        value, best = self.value(slates), self.value(self._best_pages(slates.requests))
+        value, best = self.value(slates), self.value(self.best_pages(slates.requests))
         visits = np.count_nonzero(slates.requests.page == 0) or float("nan")  # without visits there is no mean
         clicks, top = float(value.clicks.sum()), float(best.clicks.sum())
         return {

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from simlab.recsys.letters import SECONDS, first_id
 from simlab.recsys.online import OnlineConfig
-from simlab.recsys.traffic import ARMS
+from simlab.recsys.traffic import ARMS, HOLDBACK
 from simlab.schema import KINDS, SOURCES, Catalogue, Ints
 from simlab.tables import FEEDBACK, IMPRESSIONS
 
@@ -75,7 +75,7 @@ def of_impressions(day: int, catalogue: Catalogue, known: Known) -> list[Rule]:
         Rule("item_id", f"item_id not between 0 and {len(catalogue) - 1}", _GOODS),
         Rule("not_on_sale", "not on_sale", _GOODS, shows="impression_id, item_id"),
         Rule("source", f"source not in {_words(SOURCES)}", "the last release of the service"),
-        Rule("arm", f"arm not in {_words([*ARMS, 'history'])}", "the last release of the service"),
+        Rule("arm", f"arm not in {_words([*ARMS, HOLDBACK, 'history'])}", "the last release of the service"),
         Rule("model_version", "model_version = ''", "the last release of the service"),
         Rule(
             "slate_holes",

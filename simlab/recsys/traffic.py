@@ -31,6 +31,9 @@ STEPS = (0.05, 0.1, 0.25, 0.5)
 ARMS = ("champion", "challenger", "canary", "baseline")
 """In which group a shopper is; `arms` gives the index."""
 
+HOLDBACK = "holdback"
+"""The arm of shoppers who are kept out of all of these for months; see simlab.lab.holdback."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:

@@ -70,6 +70,27 @@ WORLDS = pd.DataFrame({"never": [1.0, 2.0, 3.0], "scheduled:14": [1.4, 2.5, 3.6]
 BILL = pd.DataFrame(
     {"margin": [100.0, 160.0, 175.0], "trainings": [1, 3, 6]}, index=["never", "scheduled:14", "scheduled:7"]
 )
+POLICIES = pd.DataFrame(
+    {
+        "cost": [0.0, 1500.0, 6000.0, 0.0],
+        "gain": [0.0, 9000.0, 8000.0, 90_000.0],
+        "low": [0.0, 7000.0, 5000.0, 80_000.0],
+        "high": [0.0, 11_000.0, 11_000.0, 100_000.0],
+        "on_frontier": [True, True, False, False],
+    },
+    index=["never", "on-drop|scheduled:28", "scheduled:7", "best"],
+)
+AGES = pd.DataFrame({"loss": [0.0, 40.0, 60.0], "low": [0.0, 20.0, 30.0], "high": [0.0, 60.0, 90.0]}, index=[0, 3, 6])
+PERIODS = pd.DataFrame({"cost": [500.0, 260.0, 270.0], "low": 200.0, "high": 520.0}, index=[1, 2, 3])
+WEEKS = pd.RangeIndex(1, 4, name="week")
+METERS = pd.DataFrame(
+    {
+        "gini": 0.7, "self_caused": [0.5, 0.9, 1.0], "diversity": 0.8, "repeated": [np.nan, 0.6, 0.7],
+        "taste_shift": [0.1, 0.2, 0.3], "low": 0.1, "high": 0.3, "crowd": 0.9, "made": [0.1, 0.3, 0.5],
+    },
+    index=WEEKS,
+)  # fmt: skip
+LIFTS = pd.DataFrame({"lift": [1.0, 2.0, 4.0], "low": 0.5, "high": 6.0}, index=WEEKS)
 LAW = 0.5 ** np.arange(1, 15)
 RUNS = {"never": metrics(0.5), "scheduled:14": metrics(0.6), "scheduled:7": metrics(0.62)}
 LOOKS = BY_POSITION["looked_at"]
@@ -88,6 +109,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "exposure": lambda: plots.exposure([90, 9, 1, 0, 0], [30, 30, 20, 20, 0], days=7),
     "cycles": lambda: plots.cycles(RUNS),
     "twins": lambda: plots.twins(WORLDS),
+    "frontier": lambda: plots.frontier(POLICIES),
+    "staleness": lambda: plots.staleness(AGES, PERIODS),
+    "loop": lambda: plots.loop(METERS),
+    "lift": lambda: plots.lift(LIFTS),
     "worth": lambda: plots.worth(BILL, cost=12.0),
 }
 
@@ -219,7 +244,7 @@ def test_a_policy_pays_up_to_its_break_even(margin: float, more: int, cost: floa
 def test_the_truth_keeps_its_colour() -> None:
     """In every figure with a true line, something is drawn in the colour of truth."""
     for name in FIGURES:
-        if name in ("cycles", "worth"):  # policies side by side: each has its own colour
+        if name in ("cycles", "worth", "lift"):  # policies side by side have their own colours; a lift is only seen
             continue
         drawn = [line.get_color() for axes in FIGURES[name]().axes for line in axes.lines]
         assert style.TRUTH in drawn, name

@@ -5,9 +5,11 @@
 [12.1, 4.3]
 """
 
+from simlab.lab.plots.costs import frontier, staleness
 from simlab.lab.plots.cycle import cycle
 from simlab.lab.plots.deployment import lost, rollback
 from simlab.lab.plots.feedback import conversion, looks, maturity, position_bias
+from simlab.lab.plots.loop import lift, loop
 from simlab.lab.plots.monitoring import apart, exposure, held, noise, noticed, pilots, seen_and_hidden
 from simlab.lab.plots.portrait import SAID, by_position, calendar, to_gain
 from simlab.lab.plots.retraining import break_even, cycles, net_gain, spans, twins, worth
@@ -28,9 +30,12 @@ __all__ = [
     "cycle",
     "cycles",
     "exposure",
+    "frontier",
     "guesses",
     "held",
+    "lift",
     "looks",
+    "loop",
     "lost",
     "maturity",
     "net_gain",
@@ -50,6 +55,7 @@ __all__ = [
     "slate",
     "spans",
     "split",
+    "staleness",
     "sweep",
     "tastes",
     "to_gain",
