@@ -17,7 +17,7 @@ from simlab.errors import ModelError
 from simlab.recsys.canary import CanaryConfig, advance
 from simlab.recsys.counter import Counter
 from simlab.recsys.desk import Desk, say
-from simlab.recsys.gauges import gauges_text, last_week
+from simlab.recsys.gauges import gauges_text, last_week, wrong_rows
 from simlab.recsys.report import Report
 from simlab.recsys.traffic import Change, check_wish
 from simlab.recsys.wire import CloseDay, Deploy, OpenDay
@@ -34,6 +34,7 @@ class Room:
         self._turn, self._told, self._made = asyncio.Lock(), "", -AFRESH
         self._writing = asyncio.Lock()
         self._report: Report | None = None
+        self._wrong: dict[str, int] = {}
         self._reported: list[int] = []
 
     def state(self) -> dict[str, Any]:
@@ -57,11 +58,11 @@ class Room:
         async with self._writing:
             day, days = await asyncio.to_thread(lambda: (counter.inbox.day, counter.inbox.log.days))
             if self._reported != days:
-                self._report = await asyncio.to_thread(
-                    last_week, counter.inbox.log, counter.catalogue, counter.shoppers
-                )
+                log, goods = counter.inbox.log, counter.catalogue
+                self._report = await asyncio.to_thread(last_week, log, goods, counter.shoppers)
+                self._wrong = await asyncio.to_thread(wrong_rows, log, goods)
                 self._reported = days
-            return gauges_text(self._report, day, max(days, default=-1))
+            return gauges_text(self._report, day, max(days, default=-1), self._wrong)
 
 
 def state_of(counter: Counter, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@
     simlab_window_volume{of}                           visits, impressions, clicks, ...
     simlab_window_{maturity, join_share, missing}      how whole the window is
     simlab_window_foreseen_purchases_per_visit         what its clicks imply
+    simlab_report_findings{severity}                   rows of the last logged day that cannot be right; see `quality`
     simlab_window_catalogue{of}, _slates_share{rung}, _latency_seconds{percentile}, _calibration_share{tenth}
 
 Why the days are told too: an old report looks as healthy as it was. Rules that compare `simlab_report_day` with
@@ -14,10 +15,12 @@ Why the days are told too: an old report looks as healthy as it was. Rules that 
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from simlab.recsys.log import EventLog
+from simlab.recsys.quality import check_day
 from simlab.recsys.report import Report, report
 from simlab.schema import Catalogue, Shoppers
 
@@ -37,9 +40,28 @@ def last_week(log: EventLog, catalogue: Catalogue, shoppers: Shoppers) -> Report
     return report(log, catalogue, shoppers, first, last, last)
 
 
-def gauges_text(told: Report | None, day: int, logged: int) -> bytes:
-    """The gauges of a report, in Prometheus' text format; `day` is open, `logged` the last in the log, or -1."""
+def wrong_rows(log: EventLog, catalogue: Catalogue) -> dict[str, int]:
+    """Rows of the last logged day that cannot be right, by severity; none before the first day.
+
+    A row that breaks two rules counts twice. Raises `DataError` where the log cannot be read.
+    """
+    rows = {"error": 0, "warning": 0}
+    for day in log.days[-1:]:
+        for found in check_day(day, *log.day(day), catalogue.launched_by(day)):
+            rows[found.severity] += max(found.count, 1)
+    return rows
+
+
+def gauges_text(told: Report | None, day: int, logged: int, wrong: Mapping[str, int] = MappingProxyType({})) -> bytes:
+    """The gauges of a report, in Prometheus' text format; `day` is open, `logged` the last in the log, or -1, and
+    `wrong` are the `wrong_rows` of that one."""
     registry = CollectorRegistry()
+    if wrong:
+        rows = Gauge(
+            "simlab_report_findings", "Rows of the last day that cannot be right", ["severity"], registry=registry
+        )
+        for severity, n in wrong.items():
+            rows.labels(severity).set(n)
     Gauge("simlab_open_day", "The day that is open", registry=registry).set(day)
     Gauge("simlab_report_day", "The last day in the log", registry=registry).set(logged)
     if told is None:

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from simlab.recsys.gauges import gauges_text, last_week
+from simlab.recsys.gauges import gauges_text, last_week, wrong_rows
 from simlab.recsys.log import EventLog
 from simlab.tables import FEEDBACK, IMPRESSIONS
-from tests.recsys.rows import CATALOGUE
+from tests.recsys.rows import CATALOGUE, feedback, impressions
 from tests.recsys.shop import DAY, Shop, served
 from tests.recsys.test_report import PEOPLE
 
@@ -93,6 +94,25 @@ def test_a_report_is_of_the_log_and_not_of_the_worker(shop: Shop) -> None:
         (day + 1, day),
     ]
     assert then["simlab_window_missing",] == 0
+
+
+def test_rows_that_cannot_be_right_are_told(tmp_path: Path) -> None:
+    """Of the last day only: two prices in cents and a rating of 9; a log without days has none."""
+    log = EventLog(tmp_path)
+    assert wrong_rows(log, CATALOGUE) == {"error": 0, "warning": 0}
+    shown = impressions(pd.DataFrame({"visit": [0], "day": [1], "user_id": [0], "item_id": [1], "clicked": [True]}))
+    rows = {"impression_id": [5, 6, 7], "item_id": [1, 2, 1], "kind": ["purchase", "purchase", "rating"]}
+    came = feedback(pd.DataFrame({**rows, "day": [1] * 3, "value": [1000.0, 2000.0, 9.0]}))
+    log.append(
+        0,
+        impressions(pd.DataFrame({"visit": [], "day": [], "user_id": [], "item_id": [], "clicked": []}, dtype=int)),
+        came.slice(0, 0),
+    )
+    log.append(1, shown, came)
+    wrong = wrong_rows(log, CATALOGUE)
+    assert wrong["error"] >= 3
+    text = samples(gauges_text(None, 2, 1, wrong).decode())
+    assert text["simlab_report_findings", "error"] == wrong["error"]
 
 
 def test_a_log_that_cannot_be_read_is_no_report(shop: Shop) -> None:
@@ -173,6 +193,8 @@ WELL: dict[str, str] = {
     'simlab_report_day{job="r"}': "14x60",
     'simlab_window_missing{job="r"}': "0x60",
     'simlab_window_join_share{job="r"}': "1x60",
+    'simlab_report_findings{severity="error"}': "0x60",
+    'simlab_report_findings{severity="warning"}': "3x60",
     'simlab_window_rate{by="all", group="all", metric="clicks_per_visit"}': "2.5x60",
     'simlab_window_rate_high{by="segment", group="teens", metric="clicks_per_visit"}': "2.2x60",
 }
@@ -192,6 +214,7 @@ SICK: dict[str, Mapping[str, str | None]] = {
     "ReportIsOld": {'simlab_open_day{job="r"}': "17x60"},
     "DayIsNotClosed": {},
     "DaysAreMissing": {'simlab_window_missing{job="r"}': "1x60"},
+    "DataIsWrong": {'simlab_report_findings{severity="error"}': "12x60"},
     "FeedbackFindsNoImpression": {'simlab_window_join_share{job="r"}': "0.9x60"},
     "GroupHurt": {'simlab_window_rate_high{by="segment", group="teens", metric="clicks_per_visit"}': "1.1x60"},
 }
