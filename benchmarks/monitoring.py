@@ -87,9 +87,8 @@ def table_of_faults(scores: Sequence[tuple[str, Score]]) -> int:
     return well
 
 
-POLICIES = (
-    "scheduled:7", "scheduled:14", "scheduled:28", "on-drop", "on-volume:30000", "on-volume:60000", "on-drop|scheduled:28"
-)  # fmt: skip
+SCHEDULED = ("scheduled:7", "scheduled:14", "scheduled:28")
+POLICIES = (*SCHEDULED, "on-drop", "on-volume:30000", "on-volume:60000", "on-drop|scheduled:28")
 
 
 def policies(preset: str, seeds: Sequence[int], days: int) -> list[tuple[str, str, str]]:
@@ -97,7 +96,7 @@ def policies(preset: str, seeds: Sequence[int], days: int) -> list[tuple[str, st
     world = {"n_users": 800, "n_items": 200}
     config = RunConfig(preset=preset, days=days, world=world, training=TrainingConfig(window_days=28))
     table, lines = compare(config, POLICIES, seeds=seeds).table, []
-    best = table.loc[[name for name in table.index if str(name).startswith("scheduled")], "profit"].max()
+    best = table.loc[list(SCHEDULED), "profit"].max()
     for name, row in table.iterrows():
         gain, low, high = (float(row[column]) / 1000 for column in ("gain", "low", "high"))
         told = f"{gain:+.1f} k ({low:.1f} to {high:.1f})"
