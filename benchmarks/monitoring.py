@@ -1,6 +1,7 @@
 """What the watch is worth: `python -m benchmarks.monitoring` plays all drills, and prints a table.
 
-    caught      share of seeds in which an alert about the fault came within a fortnight, its median delay in days
+    caught      share of seeds in which an alert came within a fortnight that the twin had not, its median delay in days
+    named       share in which one of these alerts tells this fault from others
     lost        true margin lost before that alert, and until the last day, in euros, medians over seeds
     false       alerts on quiet runs, in which nothing goes wrong, for each quarter of 91 days
     policies    true profit and cost of ways to retrain, with intervals
@@ -70,20 +71,21 @@ def false_alarms(seed: int, days: int) -> list[str]:
 
 def table_of_faults(scores: Sequence[tuple[str, Score]]) -> int:
     """Prints a line for each fault; how many were caught in nine of ten seeds."""
-    say("fault: caught / median delay", "caught by", "lost before / in all")
+    say("fault: caught, named / median delay", "caught by", "lost before / in all")
     well = 0
     for fault in dict.fromkeys(name for name, _ in scores):
         of_fault = [one for name, one in scores if name == fault]
         caught = [one for one in of_fault if one.caught]
         first = Counter(one.caught for one in caught).most_common(1)
         share = len(caught) / len(of_fault)
-        well += share >= 0.9
+        named = sum(one.named for one in of_fault) / len(of_fault)
+        well += named >= 0.9
         delay = f"{median(one.delay for one in caught):.0f} d" if caught else "-"
         lost = f"{median(one.lost_before for one in of_fault):,.0f} / {median(one.lost for one in of_fault):,.0f}"
-        say(f"    {fault}: {share:.0%} / {delay}", first[0][0] if first else "-", lost)
+        say(f"    {fault}: {share:.0%}, {named:.0%} / {delay}", first[0][0] if first else "-", lost)
     precision = [one.precision for _, one in scores if not np.isnan(one.precision)]
     say("precision: alerts that are about the fault", f"{np.mean(precision):.0%}")
-    say(f"faults caught in 90 % of seeds, of {len({name for name, _ in scores})}", str(well), "12")
+    say(f"faults caught and named in 90 % of seeds, of {len({name for name, _ in scores})}", str(well), "12")
     return well
 
 

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from functools import cache
 from itertools import pairwise
 from types import NoneType, UnionType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from simlab.errors import ConfigError
 
@@ -65,6 +65,8 @@ def _fits(value: object, kind: Any) -> bool:
         return len(value) == len(parts) and all(map(_fits, value, parts))
     if get_origin(kind) is dict:
         return isinstance(value, Mapping) and all(_fits(key, parts[0]) for key in value)
+    if get_origin(kind) is Literal:
+        return value in parts
     if kind in (int, float):
         number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
         return number and (kind is int or abs(value) <= sys.float_info.max)  # type: ignore[arg-type]
@@ -75,6 +77,8 @@ def _called(kind: Any) -> str:
     """What a type is called in a message."""
     if isinstance(kind, UnionType):
         return " or ".join(_called(part) for part in get_args(kind))
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
     if get_origin(kind) is tuple:
         length = "" if get_args(kind)[-1] is ... else f"{len(get_args(kind))} "
         return f"tuple of {length}{_called(get_args(kind)[0])}s"

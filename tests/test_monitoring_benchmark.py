@@ -11,9 +11,9 @@ def test_the_benchmark_in_small(capsys: pytest.CaptureFixture[str]) -> None:
     """Two faults that tables show are caught on their day; a quiet month has no alarm."""
     main(QUICK)
     said = capsys.readouterr().out
-    assert re.search(r"price-unit: 100% / 0 d\s+price\b", said)
-    assert re.search(r"pipeline-dead: 100% / 0 d\s+no_impressions\b", said)
-    assert re.search(r"caught in 90 % of seeds, of 2\s+2\b", said)
+    assert re.search(r"price-unit: 100%, 100% / 0 d\s+price\b", said)
+    assert re.search(r"pipeline-dead: 100%, 100% / 0 d\s+no_impressions\b", said)
+    assert re.search(r"named in 90 % of seeds, of 2\s+2\b", said)
     assert re.search(r"false alarms a quarter\s+0\.00\b", said)
 
 

@@ -134,7 +134,7 @@ def add_serve(commands: Any) -> None:
     close.add_argument("--inbox", default="", metavar="URL", help=inbox)
 
 
-WATCHED = ("all", "arm", "model_version", "segment", "region", "user", "item", "position")
+WATCHED = ("all", "arm", "model_version", "segment", "region", "user", "item", "category", "position")
 """Ways to cut a report; see simlab.recsys.report."""
 
 
@@ -159,12 +159,15 @@ def add_drill(commands: Any) -> None:
         dest="what", required=True, metavar="WHAT"
     )
     new = drill.add_parser("new", help="make a case, whose answer only its seed tells")
-    new.add_argument("--seed", type=int, required=True, help="which case; keep it from whoever is to solve it")
+    new.add_argument(
+        "--seed", type=int, required=True, help="which case; a long number, kept from whoever is to solve it"
+    )
     new.add_argument("--out", type=Path, default=Path("runs/case"), help="a new folder (default: runs/case)")
     look = drill.add_parser("look", help="the company's report on some days of a case")
     look.add_argument("case", type=Path, metavar="CASE", help="the folder of a case")
     look.add_argument("--days", type=int, default=7, help="of the window (default: 7)")
     look.add_argument("--until", type=int, metavar="DAY", help="its last day (default: the last)")
+    look.add_argument("--known", type=int, metavar="DAY", help="as known on this evening (default: the last)")
     look.add_argument("--by", default="all", choices=WATCHED, help="cut it by this (default: all)")
     grade = drill.add_parser(
         "grade",
@@ -174,7 +177,7 @@ def add_drill(commands: Any) -> None:
     grade.add_argument("case", type=Path, metavar="CASE", help="the folder of a case")
     grade.add_argument("--seed", type=int, required=True, help="with which the case was made")
     grade.add_argument("--fault", required=True, help="what happened, or nothing; READ_ME.txt names them")
-    grade.add_argument("--day", type=int, required=True, help="its first day")
+    grade.add_argument("--day", type=int, help="its first day; leave it out where there is none")
     grade.add_argument("--cure", required=True, help="what mends it; READ_ME.txt names them")
     grade.add_argument("--acted", type=int, metavar="DAY", help="when you mend it (default: the day after --day)")
 

@@ -7,29 +7,32 @@
     READ_ME.txt              what may have happened, what could mend it, how to answer
     seal.json                SHA-256 of the answer with a salt
 
-Why nothing else: truth and answer follow from the seed, which is in no file. Who gives the seed to `grade` gets the
-answer told, and the seal shows that it is the one that was there from the beginning.
+Why nothing else: truth and answer follow from the seed of the case, which is in no file. The shop's own seed, which the
+cards of models tell, and the incident's are two parts of what scrypt makes of it: neither leads to the other, and to
+try a million seeds takes hours. A short seed is no secret all the same: take a long one where it matters.
 """
 
 import hashlib
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from simlab.errors import DataError, RunError
 from simlab.files import is_free, write_bytes, write_json
-from simlab.lab.drills import Played, config_of, incident_of, play
+from simlab.lab.drills import Played, config_of, incident_of, play, score
 from simlab.lab.incidents import CURES, FAULTS, Incident
-from simlab.lab.watched import SEEN, read_seen
+from simlab.lab.watched import SEEN, features_of, read_seen
 from simlab.recsys.log import EventLog
 from simlab.recsys.monitor import daily_metrics
 from simlab.recsys.public import read_public, write_public
-from simlab.recsys.quality import Finding, check_day
+from simlab.recsys.quality import Finding, check_day, usual
 from simlab.recsys.report import Report, report
+from simlab.recsys.skew import unequal
 from simlab.settings import choose, require
 from simlab.streams import stream
 
@@ -38,6 +41,9 @@ NOTHING = "nothing"
 
 POINTS = {"detecting": 20, "locating": 30, "dating": 20, "curing": 20, "saving": 10}
 """What an answer can get."""
+
+TRAINED_EVERY = 7
+"""Days between trainings in the scene of the drills."""
 
 _COPIED = ("log", "models", SEEN)
 
@@ -48,8 +54,8 @@ class Answer:
 
     fault: str
     """One of FAULTS, or nothing."""
-    day: int
-    """The first day of it."""
+    day: int | None
+    """The first day of it; None where there is none."""
     cure: str
     """One of CURES."""
     acted: int | None = None
@@ -58,8 +64,8 @@ class Answer:
     def __post_init__(self) -> None:
         choose("fault", self.fault, {**FAULTS, NOTHING: None})
         choose("cure", self.cure, CURES)
-        require("day", self.day, self.day >= 0, "give a day from 0 up")
-        acts = self.acted is None or self.acted > self.day
+        require("day", self.day, self.day is None or self.day >= 0, "give a day from 0 up, or none")
+        acts = self.acted is None or self.acted > (self.day or 0)
         require("acted", self.acted, acts, "give a day after the first one of the fault")
 
 
@@ -75,6 +81,10 @@ class Grade:
     """Euros of true margin that the incident costs until the last day."""
     saved: float
     """Euros of them that the cure saves, given on the day of the answer."""
+    best: float
+    """Euros that the right cure saves where it is given on the day after the first."""
+    alert: str
+    """What the watch would have called, and when; "" where it is silent."""
 
     @property
     def total(self) -> float:
@@ -89,8 +99,9 @@ def new_case(seed: int, out: Path) -> Path:
     """
     if not is_free(out):
         raise RunError("case folder", str(out), "it is not empty: choose a new folder")
-    incident = incident_of(seed)
-    played = play(config_of(seed, incident), incident)
+    shop, luck = secrets_of(seed)
+    incident = incident_of(luck)
+    played = play(config_of(shop, incident), incident)
     for name in _COPIED:
         shutil.copytree(played.run.path / name, out / name)
     world, last = played.run.world, played.run.config.days - 1
@@ -103,17 +114,42 @@ def new_case(seed: int, out: Path) -> Path:
     return out
 
 
-def look(case: Path, days: int = 7, until: int | None = None) -> tuple[Report, list[Finding]]:
-    """The report on some days of a case, and what is wrong with their data, as the company can know it."""
-    log, (goods, people) = EventLog(case / "log"), read_public(case / "shop" / "public.npz")
-    require("case", str(case), bool(log.days), "there is no case in it: make one with simlab drill new")
-    until = log.days[-1] if until is None else until
-    require("until", until, until in log.days, f"give a day from 0 to {log.days[-1]}")
-    found = []
-    for day in [day for day in log.days if until - days < day <= until]:
+@cache
+def secrets_of(seed: int) -> tuple[int, int]:
+    """The seeds of the shop and of the incident of a case (scrypt: Percival, 2009; RFC 7914).
+
+    Raises `ConfigError` for a seed below 0.
+    """
+    require("seed", seed, seed >= 0, "give a whole number from 0 up")
+    told = hashlib.scrypt(str(seed).encode(), salt=b"simlab drill", n=2**14, r=8, p=1, dklen=16)
+    return int.from_bytes(told[:8], "big") >> 1, int.from_bytes(told[8:], "big") >> 1
+
+
+def look(
+    case: Path, days: int = 7, until: int | None = None, known: int | None = None
+) -> tuple[Report | None, list[Finding]]:
+    """The report on some days of a case, None where nothing was shown on them, and what is wrong with their data.
+
+    Raises `ConfigError` for days that are not there, and `DataError` where there is no case.
+    """
+    log = EventLog(case / "log")
+    require("case", str(case), bool(log.days), "there is none in it: make one with simlab drill new")
+    goods, people = read_public(case / "shop" / "public.npz")
+    last = log.days[-1]
+    until = last if until is None else until
+    require("days", days, days >= 1, "give a whole number from 1 up")
+    require("until", until, until in log.days, f"give a day from 0 to {last}")
+    known = last if known is None else known
+    require("known", known, until <= known <= last, f"give a day from {until} to {last}")
+    first, found = max(until - days + 1, 0), []
+    for day in [day for day in log.days if first <= day <= until]:
         seen = read_seen(case / SEEN, day)
-        found += check_day(day, seen.impressions, seen.feedback, goods.launched_by(day))
-    return report(log, goods, people, max(until - days + 1, 0), until, log.days[-1]), found
+        before = [daily_metrics(*log.day(one), goods, one) for one in log.days if day - 28 <= one < day]
+        normal = usual([row for row in before if row["impressions"]])
+        found += check_day(day, seen.impressions, seen.feedback, goods.launched_by(day), usual=normal)
+        found += unequal(features_of(people, goods, seen.impressions), seen.served, day=day)
+    shown = any(log.day(day)[0].num_rows for day in log.days if first <= day <= until)
+    return report(log, goods, people, first, until, known) if shown else None, found
 
 
 def grade(case: Path, seed: int, answer: Answer) -> Grade:
@@ -122,16 +158,27 @@ def grade(case: Path, seed: int, answer: Answer) -> Grade:
     Money is told by playing the shop again: without the incident, with it, and cured on the day of the answer. Raises
     `DataError` where the seal is not that of `seed`.
     """
-    incident = incident_of(seed)
+    incident = incident_of(secrets_of(seed)[1])
     _open_seal(case, seed, incident)
-    lost, saved = (0.0, 0.0) if incident is None else _money(seed, incident, answer)
-    return Grade(points=points_of(incident, answer, lost, saved), truth=_truth(incident), lost=lost, saved=saved)
+    money = _Money(0.0, 0.0, 0.0, "") if incident is None else _money(seed, incident, answer)
+    points = points_of(incident, answer, money.saved, money.best)
+    return Grade(points=points, truth=_truth(incident), **money._asdict())
 
 
-def points_of(incident: Incident | None, answer: Answer, lost: float, saved: float) -> dict[str, float]:
-    """Points by what they are for; `incident` is what there was, `lost` and `saved` are euros, see Grade.
+class _Money(NamedTuple):
+    """As in `Grade`."""
+
+    lost: float
+    saved: float
+    best: float
+    alert: str
+
+
+def points_of(incident: Incident | None, answer: Answer, saved: float, best: float) -> dict[str, float]:
+    """Points by what they are for; `incident` is what there was, `saved` and `best` are euros, see Grade.
 
     Half of those for locating are given for the right place; those for dating where the day is at most 1, 3 or 7 off.
+    Those for saving are shares of what the right cure can save at best; all of them where that is nothing.
     """
     truth, named = _truth(incident), FAULTS.get(answer.fault)
     right, detected = answer.fault == truth["fault"], (named is None) == (incident is None)
@@ -140,25 +187,43 @@ def points_of(incident: Incident | None, answer: Answer, lost: float, saved: flo
     return {
         "detecting": 20.0 * detected,
         "locating": 30.0 if right else 15.0 * beside,
-        "dating": (20.0 * right if truth["day"] is None else _of_date(abs(answer.day - truth["day"]))) * detected,
+        "dating": (20.0 * right if truth["day"] is None else _of_date(incident, answer.day)) * detected,
         "curing": 20.0 * cured,
-        "saving": 10.0 * cured * (min(max(saved / lost, 0.0), 1.0) if lost > 0 else 1.0),
+        "saving": 10.0 * cured * (min(max(saved / best, 0.0), 1.0) if best > 0 else 1.0),
     }
 
 
-def _of_date(off: int) -> float:
+def _of_date(incident: Incident | None, day: int | None) -> float:
+    """What is wrong in training shows when a model is trained next: any day until then is right."""
+    if incident is None or day is None:
+        return 0.0
+    last = incident.day
+    if incident.kind.place == "training":
+        last += -last % TRAINED_EVERY
+    off = max(incident.day - day, day - last, 0)
     return 20.0 if off <= 1 else 12.0 if off <= 3 else 6.0 if off <= 7 else 0.0
 
 
-def _money(seed: int, incident: Incident, answer: Answer) -> tuple[float, float]:
-    """Euros lost by the incident, and saved by its cure on the day of the answer."""
-    settings = config_of(seed, incident)
-    acted = max(answer.day + 1 if answer.acted is None else answer.acted, incident.day + 1)
-    uncured = _margin(play(settings, incident), incident)
-    twin = _margin(play(config_of(seed, incident, twin=True), incident, twin=True), incident)
-    if acted >= settings.days or answer.cure != incident.kind.cure or answer.cure == "wait":
-        return twin - uncured, 0.0
-    return twin - uncured, _margin(play(settings, replace(incident, until=acted)), incident) - uncured
+def _money(seed: int, incident: Incident, answer: Answer) -> _Money:
+    """Euros lost by the incident, saved by its cure on the day of the answer, and at best; what the watch says."""
+    shop, _ = secrets_of(seed)
+    settings, first = config_of(shop, incident), incident.day + 1
+    uncured = play(settings, incident)
+    told = score(uncured, twin := play(config_of(shop, incident, twin=True), incident, twin=True), incident)
+    alert = f"{told.caught}, on day {incident.day + told.delay:.0f}" if told.caught else ""
+    lost = _margin(twin, incident) - _margin(uncured, incident)
+    if incident.kind.cure == "wait":
+        return _Money(lost, 0.0, 0.0, alert)
+    best = _margin(play(settings, replace(incident, until=first)), incident) - _margin(uncured, incident)
+    acted = (answer.day or 0) + 1 if answer.acted is None else answer.acted
+    if answer.cure != incident.kind.cure or not incident.day < acted < settings.days:
+        return _Money(lost, 0.0, best, alert)  # what is mended before it is broken is a guess
+    saved = (
+        best
+        if acted == first
+        else _margin(play(settings, replace(incident, until=acted)), incident) - _margin(uncured, incident)
+    )
+    return _Money(lost, saved, best, alert)
 
 
 def _margin(played: Played, incident: Incident) -> float:
@@ -174,8 +239,8 @@ def _truth(incident: Incident | None) -> dict[str, Any]:
 
 
 def _digest(seed: int, incident: Incident | None) -> str:
-    """SHA-256 of a salt that follows from the seed, and the answer: whoever guesses the answer cannot try it."""
-    salt = stream(seed, "seal of a case").bytes(32).hex()
+    """SHA-256 of a salt that follows from the seed, and the answer."""
+    salt = stream(secrets_of(seed)[1], "seal of a case").bytes(32).hex()
     truth = _truth(incident)
     sealed = [salt, truth["fault"], truth["day"], truth["cure"]]
     return hashlib.sha256(json.dumps(sealed).encode()).hexdigest()
@@ -197,15 +262,32 @@ def _words(out: Path, last: int) -> str:
     faults = "\n".join(f"    {name:18}{fault.place:10}{fault.says}" for name, fault in sorted(FAULTS.items()))
     cures = "\n".join(f"    {name:18}{words}" for name, words in CURES.items())
     return f"""\
-A shop, days 0 to {last}. Something may have gone wrong in it. You have what its company has.
+A shop, days 0 to {last}. Something may have gone wrong in it. You have what its company has:
 
-Look at days.csv; at any week with
+    days.csv           its metrics, a row a day
+    log/               what was recorded, once it was fit to be read: IMPRESSIONS and FEEDBACK by day
+    seen/              the same as it came; day=N.unavailable: items sold out; day=N.user_segment and .item_price:
+                       features as the service read them (columns of, the user or item, and value)
+    models/            the cards of the models; models/history: who promoted what, when, why
+    shop/public.npz    goods and shoppers: segment, region, arrival_day; category, brand, price, launch_day
+
+Look at any week, as it was known then or later, whole or cut:
     simlab drill look {out} --until 20
-    simlab drill look {out} --until 20 --by segment
-at models/history, and at log/ and seen/ with pandas or DuckDB. Then say what happened, since when, and what mends it:
-    simlab drill grade {out} --seed SEED --fault NAME --day DAY --cure NAME
+    simlab drill look {out} --until 20 --known 20 --by segment     (or region, category, position, item, user ...)
+and at the tables themselves:
+    from simlab.recsys.log import EventLog
+    log = EventLog({str(out / "log")!r})
+    log.sql("select day, count(*), avg(clicked::int) from impressions where day >= 0 group by day order by day")
+    from simlab.recsys.public import read_public
+    goods, people = read_public(Path({str(out / "shop" / "public.npz")!r}))
 
-What may have happened (or "nothing"):
+Then say what happened, since when, and what mends it:
+    simlab drill grade {out} --seed SEED --fault NAME --day DAY --cure NAME
+20 points for seeing that something is wrong (or that nothing is), 30 for what (15 for the right place), 20 for the day
+(12 within 3 days, 6 within 7), 20 for the cure, 10 for the share of the money that it saves, given on the day after
+(--acted). For nothing, and for what was there all the time, leave out --day. The cure of nothing is wait.
+
+What may have happened, and its place (or "nothing"):
 {faults}
 
 What may mend it:

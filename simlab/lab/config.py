@@ -48,7 +48,8 @@ class RunConfig:
     "on-drift" or several with | between them; settings as in "on-drop:cooldown=7", see simlab.recsys.retrain."""
     gate: str = "none"
     """What a new model must pass before it is promoted: none, strict (surely no worse, else the champion stays),
-    lenient (not surely worse) or canary (what is not surely worse goes on to a canary); see simlab.recsys.gates."""
+    lenient (not surely worse) or canary (what is not surely worse goes on to a canary); see simlab.recsys.gates. A
+    gate sees what exploration has shown: without online.exploration, strict promotes nothing."""
     seed: int = 0
     """Of the world, its luck and the training; from 0 to 2**63 - 1."""
     n_positions: int = 10
@@ -77,6 +78,10 @@ class RunConfig:
         require("seed", self.seed, 0 <= self.seed < 2**63, "give a whole number from 0 to 2**63 - 1")
         parse_policy(self.retrain)
         choose("gate", self.gate, GATES)
+        sees = self.gate not in ("strict", "canary") or self.online.exploration != "none"
+        require(
+            "gate", self.gate, sees, "it sees what exploration shows: set online.exploration=epsilon, or gate=lenient"
+        )
         require(
             "world",
             dict(self.world),

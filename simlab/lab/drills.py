@@ -126,10 +126,12 @@ class Score:
 
     caught: str
     """The check that caught it first; "" where none did."""
+    named: bool
+    """Whether a check that tells this fault from others is among them; see `Fault.signs`."""
     delay: float
     """Days from the incident to that alert; infinite where it was not caught."""
     lost_before: float
-    """Euros of true margin lost before the alert, all of it where there was none."""
+    """Euros of true margin lost until the evening of the alert, all of it where there was none."""
     lost: float
     """Euros of true margin lost until the last day."""
     precision: float
@@ -148,10 +150,11 @@ def score(played: Played, twin: Played, incident: Incident) -> Score:
     about = [one for one in played.alerts if 0 <= one.day - incident.day <= within and not _told_by(twin, one)]
     first = min(about, key=lambda one: one.day, default=None)
     lost = twin.margin - played.margin
-    end = len(lost) if first is None else first.day
+    end = len(lost) if first is None else first.day + 1
     n = len(played.alerts)
     return Score(
         caught="" if first is None else first.check,
+        named=any(one.check in incident.kind.signs for one in about),
         delay=float("inf") if first is None else float(first.day - incident.day),
         lost_before=float(lost.iloc[incident.day : end].sum()),
         lost=float(lost.iloc[incident.day :].sum()),

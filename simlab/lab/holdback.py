@@ -138,6 +138,8 @@ def held_back(config: HoldbackConfig | None = None) -> Callable[[Ring], Abstract
         before = json.loads(file.read_text()) if file.exists() else None
         if before != asdict(config) and (before is not None or ring.log.days):
             raise RunError("holdback of the run", asdict(config), f"the run was begun with {before}: go on with that")
+        missing = [day for day in ring.log.days if HOLDBACK not in ring.log.day(day)[0]["arm"].to_pylist()]
+        require("days with a holdback", missing[:5], not missing, "they are without one: begin anew, and stay with it")
         write_json(file, asdict(config))
         yield HeldBack(ring.company, ring, config)
 

@@ -26,7 +26,7 @@ from simlab.recsys.intake import admit
 from simlab.recsys.lookout import Monitor, Seen
 from simlab.recsys.rules import Known
 from simlab.recsys.skew import Features
-from simlab.schema import NEVER, Bools, Outcomes, Requests, Slates
+from simlab.schema import NEVER, Bools, Catalogue, Outcomes, Requests, Shoppers, Slates
 from simlab.settings import from_dict, require
 
 
@@ -58,7 +58,8 @@ class Watched:
         self._policy = ring.policy
         for day in ring.log.days:  # what a watch has seen before the run was stopped
             seen = read_seen(ring.path / SEEN, day)
-            self.monitor.look(replace(seen, trained=self._features(seen.impressions, 0)))
+            trained = features_of(ring.world.shoppers, ring.world.catalogue, seen.impressions)
+            self._look(replace(seen, trained=trained))
 
     @property
     def fault(self) -> Fault | None:
@@ -113,30 +114,35 @@ class Watched:
             impressions, feedback = self.fault.events(self, day, impressions, feedback)
         elif self.held.num_rows:
             feedback, self.held = spoiling.released(feedback, self.held, NEVER - 1, day)
-        self._inner.close_day(day, *admit(day, impressions, feedback))
+        people, goods = self.ring.world.shoppers, self.ring.world.catalogue
         seen = Seen(
             day=day,
             impressions=impressions,
             feedback=feedback,
             unavailable=self._unavailable,
-            served=self._features(impressions, self.misread),
-            trained=self._features(impressions, 0),
+            served=features_of(people, goods, impressions, self.misread),
+            trained=features_of(people, goods, impressions),
         )
-        write_seen(self.ring.path / SEEN, seen)
+        write_seen(self.ring.path / SEEN, seen)  # before the day is logged, which is when it has happened
+        launched = int(np.count_nonzero(goods.launch_day <= day))
+        self._inner.close_day(day, *admit(day, impressions, feedback, launched))
+        self._look(seen)
+
+    def _look(self, seen: Seen) -> None:
         self.monitor.look(seen)
         write_json(self.ring.path / ALERTS, [asdict(alert) for alert in self.monitor.alerts])
 
-    def _features(self, impressions: pa.Table, misread: int) -> Features:
-        """Segment of the day's shoppers and price of the day's items, as they are read `misread` rows away."""
-        people, goods = self.ring.world.shoppers, self.ring.world.catalogue
-        users, items = (np.unique(impressions[name].drop_null().to_numpy()) for name in ("user_id", "item_id"))
-        users = users[(users >= 0) & (users < len(people))]
-        items = items[(items >= 0) & (items < len(goods))]
-        segment = np.array(people.segment.names)[people.segment.codes[(users + misread) % len(people)]]
-        return {
-            "user_segment": pd.Series(segment, index=users),
-            "item_price": pd.Series(goods.price[items], index=items),
-        }
+
+def features_of(people: Shoppers, goods: Catalogue, impressions: pa.Table, misread: int = 0) -> Features:
+    """Segment of the day's shoppers and price of the day's items, as they are read `misread` rows away.
+
+    Both ways to them lead to the same tables here, so they differ only where an incident makes them.
+    """
+    users, items = (np.unique(impressions[name].drop_null().to_numpy()) for name in ("user_id", "item_id"))
+    users = users[(users >= 0) & (users < len(people))]
+    items = items[(items >= 0) & (items < len(goods))]
+    segment = np.array(people.segment.names)[people.segment.codes[(users + misread) % len(people)]]
+    return {"user_segment": pd.Series(segment, index=users), "item_price": pd.Series(goods.price[items], index=items)}
 
 
 SEEN, ALERTS = "seen", "alerts.json"
@@ -150,19 +156,23 @@ def read_seen(folder: Path, day: int) -> Seen:
         try:
             tables[file.name.split(".")[1]] = pq.read_table(file, partitioning=None)
         except (OSError, pa.ArrowException) as error:
-            raise DataError("file of the watch", str(file), "it is damaged: run it again") from error
+            raise DataError("file of the watch", str(file), "it is damaged: make it again") from error
     missing = {"impressions", "feedback", "unavailable"} - tables.keys()
-    require("what the watch has seen", f"day {day} in {folder}", not missing, "it is missing: run it again")
+    require("what the watch has seen", f"day {day} in {folder}", not missing, "it is missing: make it again")
     impressions, feedback, unavailable = (tables.pop(name) for name in ("impressions", "feedback", "unavailable"))
-    served = {
-        name: pd.Series(table["value"].to_pandas().array, index=table["of"].to_numpy())
-        for name, table in tables.items()
-    }
+    try:
+        served = {
+            name: pd.Series(table["value"].to_pandas().array, index=table["of"].to_numpy())
+            for name, table in tables.items()
+        }
+        sold_out = unavailable["item_id"].to_numpy()
+    except KeyError as error:
+        raise DataError("file of the watch", f"day {day} in {folder}", f"it has other columns: {error}") from error
     return Seen(
         day=day,
         impressions=impressions,
         feedback=feedback,
-        unavailable=unavailable["item_id"].to_numpy(),
+        unavailable=sold_out,
         served=served,
         trained={},
     )

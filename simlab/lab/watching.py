@@ -21,6 +21,7 @@ def report_of(run: Run, days: int = 7, until: int | None = None, known: int | No
     last = max(run.log.days, default=-1)
     require("days that have happened", last + 1, last >= 0, "let the run go on for a day at least")
     until = last if until is None else until
+    require("until", until, 0 <= until <= last, f"give a day from 0 to {last}")
     require("days of a window", days, 1 <= days <= until + 1, f"give 1 to {until + 1}: live days begin with 0")
     known = last if known is None else known
     require("known", known, until <= known <= last, f"give a day from {until} to {last}")

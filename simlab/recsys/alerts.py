@@ -24,6 +24,7 @@ from simlab.recsys.daybook import DaySums, of_group, total
 from simlab.recsys.drift import psi_test
 from simlab.recsys.monitor import ratio
 from simlab.recsys.registry import Registry
+from simlab.recsys.report import FEW
 from simlab.recsys.rules import Severity
 from simlab.recsys.service import RUNGS
 from simlab.schema import Bools, Catalogue, Ints, Labels
@@ -120,15 +121,25 @@ def levels(series: Series, parts: dict[str, Bools], config: AlertConfig) -> Iter
 
 
 def _change(series: Series, members: Bools) -> tuple[float, float]:
-    """The change of the log click rate of a group and its standard error; 0 and infinity where nothing is known."""
-    (now, se_now), (before, se_before) = (ratio(*of_group(days, members)) for days in (series.now, series.before))
-    if not (before > 0 and math.isfinite(se_before)) or math.isnan(now):
+    """The change of the log click rate of a group and its standard error; 0 and infinity where nothing is known.
+
+    That is so below `FEW` shoppers, for whom the delta method is no law.
+    """
+    sums = [of_group(days, members) for days in (series.now, series.before)]
+    (now, se_now), (before, se_before) = (ratio(*both) for both in sums)
+    if min(len(clicked) for clicked, _ in sums) < FEW or not before > 0:
         return 0.0, math.inf
-    if now == 0:  # nobody clicks: as if half a click were there
-        _, shown = of_group(series.now, members)
-        now, se_now = 0.5 / shown.sum(), 0.7 / shown.sum()
+    if now == 0:  # P(no click) = exp(-expected); those of one shopper are alike
+        chance = math.exp(-before * float(sums[0][1].sum()) / CLICKS_ALIKE)
+        return NOBODY, (-NOBODY / float(-ndtri(chance)) if 0 < chance < 0.5 else math.inf if chance else 0.1)
     return math.log(now / before), math.hypot(se_now / now, se_before / before)
 
+
+CLICKS_ALIKE = 3
+"""As many clicks of a group say no more than one that comes by itself, where none has come."""
+
+NOBODY = -5.0
+"""Stands for the logarithm of a rate of 0 against that of before."""
 
 _MIXES = {
     "position": "how positions are logged; the page",
@@ -213,10 +224,13 @@ def of_models(registry: Registry, catalogue: Catalogue, day: int) -> Iterator[Al
     """A champion that is older than champions become, one that is not like those before it, and one that does not know
     goods of `catalogue` that were there when it was trained."""
     rows = [row for row in registry.history("champion") if row["day"] <= day]
-    days = sorted({int(row["day"]) for row in rows})
+    pairs = zip([None, *rows], rows)
+    days = [int(row["day"]) for before, row in pairs if before is None or before["version"] != row["version"]]
     gaps = np.diff(days)
-    if len(gaps) >= 2 and day - days[-1] > 1.5 * gaps.max() + 1:
-        evidence = f"the champion has not changed for {day - days[-1]} days; never before for more than {gaps.max()}"
+    tried = np.diff(sorted({int(row["day"]) for row in rows}))
+    usual = int(max(gaps.max(initial=0), tried.max(initial=0)))
+    if len(tried) >= 2 and day - days[-1] > 1.5 * usual + 1:
+        evidence = f"the champion has not changed for {day - days[-1]} days; tried, or changed, it is every {usual}"
         look = "the job that trains: its last words"
         yield Alert(check="old_model", where="", severity="warning", day=day, evidence=evidence, look=look)
     if rows and rows[-1]["day"] == day:

@@ -52,9 +52,8 @@ class DaySums:
 
 def day_sums(day: int, impressions: pa.Table, feedback: pa.Table, catalogue: Catalogue, shoppers: Shoppers) -> DaySums:
     """The sums of a day; the tables are as `intake.admit` leaves them, catalogue and shoppers of that day or later."""
-    user_id, item_id, position, second, request_id = (
-        impressions[name].to_numpy().astype(np.int64)
-        for name in ("user_id", "item_id", "position", "second", "request_id")
+    user_id, item_id, position, request_id = (
+        impressions[name].to_numpy().astype(np.int64) for name in ("user_id", "item_id", "position", "request_id")
     )
     clicked = impressions["clicked"].to_numpy(zero_copy_only=False).astype(np.bool_)
     known, sold = (user_id >= 0) & (user_id < len(shoppers)), (item_id >= 0) & (item_id < len(catalogue))
@@ -66,6 +65,7 @@ def day_sums(day: int, impressions: pa.Table, feedback: pa.Table, catalogue: Cat
     new[there] = shoppers.arrival_day[visitor[there]] > day - NEW_SHOPPER
     words = impressions["model_version"].cast(pa.string()).take(pa.array(first)).to_pylist()
     rungs = np.array([RUNGS.index(rung_of(str(word))) for word in words], dtype=np.int64)
+    second = impressions["second"].take(pa.array(first)).drop_null().to_numpy().astype(np.int64)
     bought = feedback.filter(pc.equal(feedback["kind"].cast(pa.string()), "purchase"))["impression_id"].to_numpy()
     delay = np.clip(day - np.array([day_of(int(one)) for one in bought], dtype=np.int64), 0, DELAYS - 1)
     launch = catalogue.launch_day[item_id[sold]]
@@ -74,7 +74,7 @@ def day_sums(day: int, impressions: pa.Table, feedback: pa.Table, catalogue: Cat
         shown=_count(user_id[known], len(shoppers)),
         clicked=_count(user_id[known & clicked], len(shoppers)),
         position=_count(position[clicked] & 255, 256),
-        hour=_count(np.clip(np.nan_to_num(second[first]), 0, SECONDS - 1) * 24 // SECONDS, 24),
+        hour=_count(np.clip(second, 0, SECONDS - 1) * 24 // SECONDS, 24),
         delay=_count(delay, DELAYS),
         rung=_count(rungs, len(RUNGS)),
         visits=len(visitor),

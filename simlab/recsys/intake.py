@@ -19,15 +19,16 @@ _IDS = ("request_id", "impression_id", "day", "user_id", "item_id", "position")
 """A row of the log without one of them says nothing."""
 
 
-def admit(day: int, impressions: pa.Table, feedback: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The rows of `day` as IMPRESSIONS and FEEDBACK, each once, the first copy; without rows that say nothing.
+def admit(day: int, impressions: pa.Table, feedback: pa.Table, n_items: int) -> tuple[pa.Table, pa.Table]:
+    """The rows of `day` as IMPRESSIONS and FEEDBACK, each once, the first copy; without rows that say nothing, or are
+    of none of the `n_items` goods.
 
-    >>> shown, heard = admit(3, pa.table({"impression_id": [1, 1]}), pa.table({"kind": ["gift"]}))
+    >>> shown, heard = admit(3, pa.table({"impression_id": [1, 1]}), pa.table({"kind": ["gift"]}), 9)
     >>> shown.num_rows, heard.num_rows, shown.schema == IMPRESSIONS, heard.schema == FEEDBACK
     (0, 0, True, True)
     """
-    shown = _once(_of_day(_as(impressions, IMPRESSIONS), day, _IDS), ["impression_id"])
-    heard = _of_day(_as(feedback, FEEDBACK), day, ("impression_id", "item_id", "kind", "value"))
+    shown = _once(_of_goods(_of_day(_as(impressions, IMPRESSIONS), day, _IDS), n_items), ["impression_id"])
+    heard = _of_goods(_of_day(_as(feedback, FEEDBACK), day, ("impression_id", "item_id", "kind", "value")), n_items)
     known = pc.is_in(heard["kind"].cast(pa.string()), pa.array(KINDS))
     return shown, _once(heard.filter(known), ["impression_id", "kind"])
 
@@ -64,7 +65,22 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
     try:
         return column if column.type == kind else column.cast(kind)
     except pa.ArrowException:
+        return _one_by_one(column, kind)
+
+
+def _one_by_one(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+    """Whole numbers that fit into `kind`, empty where one does not; None where there are none to be had."""
+    if not (pa.types.is_integer(kind) and pa.types.is_signed_integer(column.type)):
         return None
+    most = 2 ** (kind.bit_width - 1) - 1
+    fits = pc.and_(pc.less_equal(column, most), pc.greater_equal(column, -most - 1))
+    return pc.if_else(pc.fill_null(fits, False), column, None).cast(kind)
+
+
+def _of_goods(table: pa.Table, n_items: int) -> pa.Table:
+    item_id = table["item_id"].to_numpy()
+    sold = (item_id >= 0) & (item_id < n_items)
+    return table if sold.all() else table.filter(pa.array(sold))
 
 
 def _of_day(table: pa.Table, day: int, needed: tuple[str, ...]) -> pa.Table:

@@ -32,6 +32,7 @@ from simlab.recsys.rules import Known
 from simlab.recsys.signals import common_fall, mix_drift
 from simlab.recsys.skew import Features, unequal
 from simlab.schema import Catalogue, Ints, Shoppers
+from simlab.settings import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +73,22 @@ class Monitor:
         self._known = known or Known()
         self._days: list[DaySums] = []
         self._metrics: list[dict[str, float]] = []
-        self._last: dict[tuple[str, str], int] = {}
+        self._last: dict[tuple[str, str, str], int] = {}
 
     def look(self, seen: Seen) -> list[Alert]:
         """The alerts that are new on the evening of a day. Call it once a day, in their order, the day being logged."""
-        day = seen.day
+        day, last = seen.day, self._days[-1].day if self._days else -1
+        require("day of a look", day, day > last, f"day {last} was the last: look at each day once, in their order")
         catalogue = self._catalogue.launched_by(day)
-        impressions, feedback = admit(day, seen.impressions, seen.feedback)
-        found = [*self._of_data(seen, catalogue), *_of_features(seen)]
+        impressions, feedback = admit(day, seen.impressions, seen.feedback, len(catalogue))
+        found = [*self._of_data(seen, catalogue), *_of_features(seen), *_of_gaps(seen, impressions, last)]
         self._days.append(day_sums(day, impressions, feedback, catalogue, self._shoppers))
         self._metrics.append(daily_metrics(impressions, feedback, catalogue, day))
         found += self._of_series(seen)
         found += of_models(self._registry, catalogue, day)
-        fresh = [one for one in found if day - self._last.get((one.check, one.where), -NEVER) > self.config.silence]
-        self._last |= {(one.check, one.where): day for one in found}
+        told = {(one.check, one.where, one.severity): one for one in reversed(found)}
+        fresh = [one for key, one in reversed(told.items()) if day - self._last.get(key, -NEVER) > self.config.silence]
+        self._last |= dict.fromkeys(told, day)
         self.alerts += fresh
         return fresh
 
@@ -95,7 +98,7 @@ class Monitor:
         for found in check_day(seen.day, *tables, catalogue, usual=before, known=self._known):
             yield Alert(
                 check=found.check,
-                where="",
+                where=found.evidence.partition(" is ")[0] if found.check == "schema" else "",
                 severity=found.severity,
                 day=seen.day,
                 evidence=found.evidence,
@@ -107,7 +110,7 @@ class Monitor:
         window = [day for day in self._days if day.day > seen.day - config.window]
         before = [day for day in self._days if seen.day - config.window - config.reference < day.day]
         before = before[: max(0, len(before) - len(window))]
-        if len(before) < config.reference or len(window) < config.window or seen.day < 20:
+        if len(before) < config.reference - GAPS or not window or seen.day < 20:
             return
         parts = {**groups("segment", self._shoppers.segment), **groups("region", self._shoppers.region)}
         alpha = split_budget(config.alarms_a_month, len(parts) + N_SERIES, 30)
@@ -132,6 +135,9 @@ class Monitor:
             yield Alert(check="categories", where="", severity="warning", day=day, evidence=evidence, look=look)
 
 
+GAPS = 2
+"""Days of the reference that may be missing."""
+
 CATEGORIES_MATTER = 0.025
 """PSI of clicks by category, given what was shown, from which on it matters."""
 
@@ -141,3 +147,14 @@ def _of_features(seen: Seen) -> Iterator[Alert]:
         yield Alert(
             check=found.check, where="", severity="error", day=seen.day, evidence=found.evidence, look=found.look
         )
+
+
+def _of_gaps(seen: Seen, admitted: pa.Table, last: int) -> Iterator[Alert]:
+    """Days that nobody has looked at, and rows that were not fit to be logged."""
+    if seen.day > last + 1:
+        evidence, look = f"days {last + 1} to {seen.day - 1} have not been looked at", "the job that closes days"
+        yield Alert(check="missing_days", where="", severity="error", day=seen.day, evidence=evidence, look=look)
+    came = seen.impressions.num_rows
+    if came > 2 * admitted.num_rows:
+        evidence, look = f"{came - admitted.num_rows} of {came} rows could not be logged", "the findings of this day"
+        yield Alert(check="rows_lost", where="", severity="error", day=seen.day, evidence=evidence, look=look)

@@ -47,7 +47,7 @@ _UNITS = {
 
 _COUNTED = ("impression", "visit", "clicked", "purchased", "revenue", "margin")
 
-_OF_ITEMS = ("position", "item")
+_OF_ITEMS = ("position", "item", "category")
 """Groups that cut through visits, so that only rates per impression and per click make sense."""
 
 
@@ -172,6 +172,7 @@ def _groups(rows: pd.DataFrame, catalogue: Catalogue, shoppers: Shoppers, first:
         "region": _words(shoppers.region, user_id),
         "user": age[young_user.astype(int)],
         "item": age[young_item.astype(int)],
+        "category": list(np.array(catalogue.category.names)[catalogue.category.codes[item_id]]),
         "position": rows["position"].astype(str),
     }
 

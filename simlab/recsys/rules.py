@@ -101,7 +101,8 @@ def _of_propensities(n_items: int, known: Known) -> list[Rule]:
     online = known.online or OnlineConfig(exploration="thompson")  # of which the least is known
     random = f"model_version in {_words(known.random)}" if known.random else "false"
     certain = f"source in ('model', 'exploration') and not {random}" if online.exploration == "none" else "false"
-    p = "(case when propensity > 0 and propensity <= 1 and position between 0 and 255 then propensity::double end)"
+    lawful = f"propensity > 0 and propensity <= 1 and position between 0 and 255 and arm <> '{HOLDBACK}'"  # has its own
+    p = f"(case when {lawful} then propensity::double end)"
     most = f"greatest({online.candidates}, 1 + (max(position) over ())::int)"
     chance = f"when source = 'exploration' then {online.epsilon}" if online.exploration == "epsilon" else ""
     m = f"(case when {random} then 1.0 {chance} end / {p} + position)"

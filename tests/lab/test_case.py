@@ -7,11 +7,16 @@ import pytest
 
 from simlab.cli import main
 from simlab.errors import ConfigError, DataError, RunError
-from simlab.lab.case import NOTHING, POINTS, Answer, grade, look, new_case, points_of
+from simlab.lab.case import NOTHING, POINTS, Answer, grade, look, new_case, points_of, secrets_of
 from simlab.lab.drills import FIRST, LAST, incident_of
 from simlab.lab.incidents import FAULTS, Incident
 
-SEED = next(seed for seed in range(1000) if (told := incident_of(seed)) is not None and told.fault == "stock-out")
+
+def told_of(seed: int) -> Incident | None:
+    return incident_of(secrets_of(seed)[1])
+
+
+SEED = next(seed for seed in range(1000) if (told := told_of(seed)) is not None and told.fault == "stock-out")
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +38,22 @@ def test_a_case_holds_what_a_company_has(case: Path) -> None:
     seal = json.loads((case / "seal.json").read_text())
     assert set(seal) == {"format", "sha256", "days"}
     assert not [file for file in case.rglob("*") if file.name in ("world.npz", "config.json", "metrics.parquet")]
+    told = "".join(file.read_text() for file in case.rglob("*.json"))
+    shop, luck = secrets_of(SEED)
+    assert str(shop) in told  # of the trainings, which are the company's own
+    assert str(luck) not in told
+    assert incident_of(shop) != told_of(SEED)
 
 
 def test_a_right_answer_gets_all_points(case: Path) -> None:
     """Detected, located, dated, cured at once: nearly all of the money is saved."""
-    told = incident_of(SEED)
+    told = told_of(SEED)
     assert told is not None
     result = grade(case, SEED, Answer(fault=told.fault, day=told.day, cure=told.kind.cure))
     assert {name: result.points[name] for name in list(POINTS)[:4]} == {name: POINTS[name] for name in list(POINTS)[:4]}
     assert result.lost > 0
-    assert result.points["saving"] > 7
+    assert result.points["saving"] == 10
+    assert "sold_out" in result.alert
     assert result.truth["fault"] == told.fault
 
 
@@ -50,17 +61,24 @@ def test_an_answer_gets_what_is_right_of_it() -> None:
     """20 for seeing that something is wrong, 15 for the place, 12 and 6 for the date, nothing for a wrong cure; where
     nothing has happened, all for saying so."""
     told = Incident(fault="stock-out", day=24)
-    off = points_of(told, Answer(fault="bots", day=28, cure="wait"), 100.0, 0.0)
+    off = points_of(told, Answer(fault="bots", day=28, cure="wait"), 0.0, 100.0)
     assert off == {"detecting": 20.0, "locating": 0.0, "dating": 6.0, "curing": 0.0, "saving": 0.0}
-    beside = points_of(
-        Incident(fault="bots", day=24), Answer(fault="late-events", day=27, cure="block-bots"), 50.0, 25.0
-    )
+    late = Answer(fault="late-events", day=27, cure="block-bots")
+    beside = points_of(Incident(fault="bots", day=24), late, 25.0, 50.0)
     assert beside == {"detecting": 20.0, "locating": 15.0, "dating": 12.0, "curing": 20.0, "saving": 5.0}
-    missed = points_of(told, Answer(fault=NOTHING, day=24, cure="restock"), 100.0, 0.0)
-    assert sum(missed.values()) == 0
-    assert points_of(None, Answer(fault=NOTHING, day=0, cure="wait"), 0.0, 0.0) == POINTS
+    assert sum(points_of(told, Answer(fault=NOTHING, day=24, cure="restock"), 0.0, 100.0).values()) == 0
+    assert points_of(None, Answer(fault=NOTHING, day=None, cure="wait"), 0.0, 0.0) == POINTS
     slow = Incident(fault="season", day=1)
-    assert points_of(slow, Answer(fault="season", day=30, cure="wait"), 0.0, 0.0) == POINTS
+    assert points_of(slow, Answer(fault="season", day=None, cure="wait"), 0.0, 0.0) == POINTS
+    shift = Incident(fault="taste-shift", day=24)
+    assert points_of(shift, Answer(fault="taste-shift", day=24, cure="train-again"), -5.0, -5.0) == POINTS
+
+
+@pytest.mark.parametrize(("day", "points"), [(21, 20), (22, 20), (28, 20), (29, 20), (32, 6), (19, 12), (10, 0)])
+def test_what_is_wrong_in_training_shows_at_the_next_one(day: int, points: int) -> None:
+    """The job stops on day 22, and trains on days that are multiples of 7: no day from 22 to 28 can be told apart."""
+    told = points_of(Incident(fault="stale-model", day=22), Answer(fault="stale-model", day=day, cure="wait"), 0.0, 1.0)
+    assert told["dating"] == points
 
 
 def test_another_seed_does_not_open_the_seal(case: Path) -> None:
@@ -72,12 +90,17 @@ def test_another_seed_does_not_open_the_seal(case: Path) -> None:
 def test_a_case_can_be_looked_at(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A week by its report; days that are not there are refused."""
     told, found = look(case, until=20)
-    assert (told.first_day, told.last_day) == (14, 20)
+    assert told is not None
+    assert (told.first_day, told.last_day, told.known_day) == (14, 20, 41)
     assert found == []
     with pytest.raises(ConfigError, match="until: 99"):
         look(case, until=99)
     assert main(["drill", "look", str(case), "--until", "20", "--by", "segment"]) == 0
-    assert "click_rate" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "click rate" in said
+    assert "nothing is wrong with the data" in said
+    with pytest.raises(ConfigError, match="there is none in it"):
+        look(case / "models")
 
 
 def test_the_command_refuses_what_it_cannot_do(case: Path, capsys: pytest.CaptureFixture[str]) -> None:

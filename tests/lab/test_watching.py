@@ -78,7 +78,7 @@ def test_watch_prints_estimates_beside_the_truth(run: Run, capsys: pytest.Captur
         assert main(["watch", str(run.path), "--by", by, "--until", "20"]) == 0
         assert "click rate" in capsys.readouterr().out
     assert main(["watch", str(run.path), "--until", "90"]) == 2
-    assert "known" in capsys.readouterr().err
+    assert "until: 90 will not do; give a day from 0 to 41" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_the_data_is_told(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

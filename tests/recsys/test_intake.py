@@ -39,7 +39,7 @@ HEARD = feedback(
 
 def test_what_is_sound_passes_as_it_is() -> None:
     """The same rows, in the same order."""
-    shown, heard = admit(DAY, SHOWN, HEARD)
+    shown, heard = admit(DAY, SHOWN, HEARD, 9)
     assert shown.equals(SHOWN)
     assert heard.equals(HEARD)
 
@@ -54,12 +54,24 @@ def test_what_is_sound_passes_as_it_is() -> None:
         (SHOWN.set_column(5, "item_id", pa.array(["1", "two", "3"])), 0),
         (SHOWN.drop_columns(["user_id"]), 0),
         (SHOWN.slice(0, 0), 0),
+        (SHOWN.set_column(5, "item_id", pa.array([1, 2**40, 3])), 2),
+        (SHOWN.set_column(5, IMPRESSIONS.field("item_id"), pa.array([1, 9, -5], pa.int32())), 1),
     ],
-    ids=["twice", "days", "renamed", "extra", "words for numbers", "without users", "nothing"],
+    ids=[
+        "twice",
+        "days",
+        "renamed",
+        "extra",
+        "words for numbers",
+        "without users",
+        "nothing",
+        "too large",
+        "no such goods",
+    ],
 )
 def test_what_is_left_can_be_logged(shown: pa.Table, n: int, tmp_path: Path) -> None:
     """The log takes it, and it has as many rows as there were sound ones."""
-    fit, heard = admit(DAY, shown, HEARD)
+    fit, heard = admit(DAY, shown, HEARD, 9)
     assert fit.num_rows == n
     log = EventLog(tmp_path / "log")
     log.append(DAY, fit, heard)
@@ -69,7 +81,7 @@ def test_what_is_left_can_be_logged(shown: pa.Table, n: int, tmp_path: Path) -> 
 def test_of_two_copies_the_first_stays() -> None:
     """The later one says otherwise, and is not heard."""
     again = SHOWN.set_column(12, IMPRESSIONS.field("clicked"), pa.array([False, True, False]))
-    shown, _ = admit(DAY, pa.concat_tables([SHOWN, again]), HEARD)
+    shown, _ = admit(DAY, pa.concat_tables([SHOWN, again]), HEARD, 9)
     assert shown["clicked"].to_pylist() == [True, False, True]
 
 
@@ -84,6 +96,6 @@ def test_feedback_of_no_kind_is_left_out() -> None:
             "value": [2.0, 9.0, 2.0, 1.0],
         }
     )
-    _, heard = admit(DAY, SHOWN, pa.table({name: pa.array(rows[name]) for name in FEEDBACK.names}).cast(FEEDBACK))
+    _, heard = admit(DAY, SHOWN, pa.table({name: pa.array(rows[name]) for name in FEEDBACK.names}).cast(FEEDBACK), 9)
     assert heard.num_rows == 2
     assert np.allclose(heard["value"].to_numpy(), [2.0, 2.0])
