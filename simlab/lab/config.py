@@ -78,10 +78,6 @@ class RunConfig:
         require("seed", self.seed, 0 <= self.seed < 2**63, "give a whole number from 0 to 2**63 - 1")
         parse_policy(self.retrain)
         choose("gate", self.gate, GATES)
-        sees = self.gate not in ("strict", "canary") or self.online.exploration != "none"
-        require(
-            "gate", self.gate, sees, "it sees what exploration shows: set online.exploration=epsilon, or gate=lenient"
-        )
         require(
             "world",
             dict(self.world),
