@@ -6,7 +6,9 @@ import argparse
 def watch_command(args: argparse.Namespace) -> int:
     """simlab watch."""
     from simlab.lab.run import load_run
+    from simlab.lab.watched import ALERTS, read_alerts
     from simlab.lab.watching import beside_truth, findings, report_of
+    from simlab.recsys.alerts import told as alert_lines
 
     run = load_run(args.run)
     told = report_of(run, args.days, args.until, args.known)
@@ -30,6 +32,9 @@ def watch_command(args: argparse.Namespace) -> int:
     print("\nnothing is wrong with the data of these days" if not found else "\nwrong with the data:")
     for one in found:
         print(f"    day {one.day}, {one.severity}, {one.check}: {one.evidence}\n        look at: {one.look}")
+    if (args.run / ALERTS).exists():
+        alerts = [one for one in read_alerts(args.run) if told.first_day <= one.day <= told.last_day]
+        print("\n" + ("\n".join(alert_lines(alerts)) or "no alerts on these days"))
     return 0
 
 

@@ -89,6 +89,10 @@ def test_the_command_tells_alerts(tmp_path: Path, capsys: pytest.CaptureFixture[
     pq.write_table(table.append_column("utm", pa.array([1] * table.num_rows)), file)
     assert main([*words, str(tmp_path / "quiet")]) == 0
     assert "day 2  warning schema of impressions: the column utm" in capsys.readouterr().out
+    assert main(["watch", str(tmp_path / "quiet"), "--days", "1"]) == 0
+    assert "day 2  warning schema of impressions" in capsys.readouterr().out
+    assert main(["watch", str(tmp_path / "quiet"), "--days", "1", "--until", "1"]) == 0
+    assert "no alerts on these days" in capsys.readouterr().out
     assert main([*words, str(tmp_path / "http"), "--over", "http"]) == 2
     assert "--watch" in capsys.readouterr().err
 

@@ -214,3 +214,22 @@ def test_settings_that_make_no_sense_are_refused(setting: str) -> None:
     """Nothing is watched with 0 of it."""
     with pytest.raises(ConfigError, match=setting):
         from_dict(AlertConfig, {setting: 0})
+
+
+def test_few_shoppers_say_nothing() -> None:
+    """Of one shopper, of six and of 29 no change is told, however large; of 200 who all stop, one is."""
+    some = series(7)
+    for n in (1, 6, 29):
+        few = {"part few": np.arange(N_USERS) < n}
+        gone = [replace(one, clicked=np.where(few["part few"], 0, one.clicked)) for one in some.now]
+        assert not list(levels(some._replace(now=gone), few, AlertConfig()))
+    gone = [replace(one, clicked=np.where(LEFT["part left"], 0, one.clicked)) for one in some.now]
+    assert ("clicks_of_group", "part left") in checks(list(levels(some._replace(now=gone), LEFT, AlertConfig())))
+
+
+def test_a_champion_that_no_gate_lets_go_is_old(tmp_path: Path) -> None:
+    """Tried every week and kept, which adds rows to the history: after 12 days it is older than champions become."""
+    registry = promoted(tmp_path, {0: card(0)})
+    for number in (7, 14, 21):
+        registry.promote("m00", day=number, actor="gate", reason="it stays")
+    assert checks(list(of_models(registry, CATALOGUE.launched_by(0), 22))) == [("old_model", "")]
