@@ -13,6 +13,8 @@ of one core; runs are spread over all cores.
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -22,7 +24,7 @@ from joblib import Parallel, delayed
 from benchmarks.world import say
 from simlab.lab.config import RunConfig
 from simlab.lab.costs import compare
-from simlab.lab.drills import FIRST, LAST, SCENE, Score, config_of, play, score
+from simlab.lab.drills import FIRST, LAST, SCENE, Played, Score, config_of, morning_of, play, score
 from simlab.lab.incidents import FAULTS, Incident
 from simlab.recsys.recipe import TrainingConfig
 from simlab.streams import stream
@@ -51,15 +53,20 @@ QUICK = Size(1, 1, 24, ("price-unit", "pipeline-dead"), (), 0, 1)
 
 
 def drills_of(seed: int, faults: Sequence[str]) -> list[tuple[str, Score]]:
-    """The scores of some faults in one shop; where two have the same twin it is played once."""
+    """The scores of some faults in one shop; where two have the same twin, or the same first days, these are played
+    once."""
     day = int(stream(seed, "benchmark drills").integers(FIRST, LAST + 1))
-    told, twins = [], {}
+    told: list[tuple[str, Score]] = []
+    twins, mornings = dict[str, Played](), dict[str, Path]()
     for fault in faults:
         incident = Incident(fault=fault, day=1 if FAULTS[fault].slow else day, seed=seed)
         scene = fault if FAULTS[fault].before is not None or FAULTS[fault].scene else ""
+        calm, config = config_of(seed, incident, twin=True), config_of(seed, incident)
         if scene not in twins:
-            twins[scene] = play(config_of(seed, incident, twin=True), incident, twin=True)
-        told.append((fault, score(play(config_of(seed, incident), incident), twins[scene], incident)))
+            mornings[scene] = morning_of(calm, day)
+            twins[scene] = play(calm, replace(incident, day=day), twin=True, start=mornings[scene])
+        start = mornings[scene] if config == calm and incident.kind.world is None else None
+        told.append((fault, score(play(config, incident, start=start), twins[scene], incident)))
     return told
 
 

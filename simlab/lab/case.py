@@ -24,7 +24,7 @@ import pandas as pd
 
 from simlab.errors import DataError, RunError
 from simlab.files import is_free, write_bytes, write_json
-from simlab.lab.drills import Played, config_of, incident_of, play, score
+from simlab.lab.drills import Played, config_of, incident_of, morning_of, play, score
 from simlab.lab.incidents import CURES, FAULTS, Incident
 from simlab.lab.watched import SEEN, features_of, read_seen
 from simlab.recsys.log import EventLog
@@ -208,22 +208,24 @@ def _money(seed: int, incident: Incident, answer: Answer) -> _Money:
     """Euros lost by the incident, saved by its cure on the day of the answer, and at best; what the watch says."""
     shop, _ = secrets_of(seed)
     settings, first = config_of(shop, incident), incident.day + 1
-    uncured = play(settings, incident)
-    told = score(uncured, twin := play(config_of(shop, incident, twin=True), incident, twin=True), incident)
-    alert = f"{told.caught}, on day {incident.day + told.delay:.0f}" if told.caught else ""
-    lost = _margin(twin, incident) - _margin(uncured, incident)
+    start = morning_of(settings, incident.day) if incident.kind.world is None else None
+    uncured = play(settings, incident, start=start)
+    calm = config_of(shop, incident, twin=True)
+    twin = play(calm, incident, twin=True, start=start if calm == settings else None)
+    told, low = score(uncured, twin, incident), _margin(uncured, incident)
+    lost, alert = _margin(twin, incident) - low, f"{told.caught}, on day {incident.day + told.delay:.0f}"
+    alert = alert if told.caught else ""
     if incident.kind.cure == "wait":
         return _Money(lost, 0.0, 0.0, alert)
-    best = _margin(play(settings, replace(incident, until=first)), incident) - _margin(uncured, incident)
+    best = _margin(play(settings, replace(incident, until=first), start=start), incident) - low
     acted = (answer.day or 0) + 1 if answer.acted is None else answer.acted
     if answer.cure != incident.kind.cure or not incident.day < acted < settings.days:
         return _Money(lost, 0.0, best, alert)  # what is mended before it is broken is a guess
-    saved = (
-        best
-        if acted == first
-        else _margin(play(settings, replace(incident, until=acted)), incident) - _margin(uncured, incident)
+    if acted == first:
+        return _Money(lost, best, best, alert)
+    return _Money(
+        lost, _margin(play(settings, replace(incident, until=acted), start=start), incident) - low, best, alert
     )
-    return _Money(lost, saved, best, alert)
 
 
 def _margin(played: Played, incident: Incident) -> float:

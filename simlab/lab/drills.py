@@ -7,8 +7,9 @@ The truth of a drill is its twin: the same shop, shoppers and luck without the i
 true margin of the twin less that of the run, and an alert that the twin has too is a false one.
 """
 
+import shutil
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -22,9 +23,10 @@ from simlab.lab.config import RunConfig
 from simlab.lab.incidents import FAULTS, Incident
 from simlab.lab.loop import Ring, run, set_up
 from simlab.lab.run import Run, claim_folder
-from simlab.lab.watched import Watched
+from simlab.lab.watched import Watched, watched
 from simlab.lab.worlds import open_world
 from simlab.recsys.alerts import Alert, AlertConfig
+from simlab.recsys.log import EventLog
 from simlab.settings import from_dict, merged, require
 from simlab.streams import stream
 
@@ -90,23 +92,47 @@ def config_of(
     return from_dict(RunConfig, {**settings, "seed": seed})
 
 
+class _Morning(Exception):  # noqa: N818, it is no error
+    """The day has come."""
+
+
+def morning_of(config: RunConfig, day: int) -> Path:
+    """The folder of a watched run of `config` in which nothing went wrong before `day`, as it stands on its morning.
+
+    Drills of the same settings that differ from this day on can all `start` from it.
+    """
+    path = Path(mkdtemp(dir=temporary_folder()))
+
+    def stop(metrics: dict[str, Any]) -> None:
+        if metrics["day"] == day - 1:
+            raise _Morning
+
+    with suppress(_Morning):
+        run(config, out=path, over=watched, progress=stop)
+    return path
+
+
 def play(
     config: RunConfig,
     incident: Incident | None = None,
     *,
     twin: bool = False,
-    out: Path | None = None,
+    start: Path | None = None,
     alerts: AlertConfig | None = None,
 ) -> Played:
     """A run of `config` with `incident` and a watch; with `twin` only what the incident's scene brings with it.
 
-    `out` is a temporary folder by default. Raises `ConfigError` for an incident after the last day.
+    It goes on from a copy of the folder `start`, see `morning_of`; by default it begins with day 0. Raises
+    `ConfigError` for an incident after the last day, or before the days that have happened.
     """
-    path = Path(mkdtemp(dir=temporary_folder())) if out is None else out
+    path = Path(mkdtemp(dir=temporary_folder()))
+    if start is not None:
+        shutil.copytree(start, path, dirs_exist_ok=True)
     if incident is not None:
-        last = config.days - 1
+        last, been = config.days - 1, len(EventLog(path / "log").days)
         require("day of an incident", incident.day, incident.day <= last, f"the last day is {last}")
-        if incident.kind.world is not None and not twin:
+        require("day of an incident", incident.day, been <= incident.day, f"day {been - 1} has been: start earlier")
+        if incident.kind.world is not None and not twin and start is None:
             world, history = open_world(replace(config, days=config.days + LATER))
             claim_folder(path, config)
             set_up(path, incident.kind.world(world, incident.day), history)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from simlab.errors import ConfigError
-from simlab.lab.drills import SCENE, Played, config_of, play, score
+from simlab.lab.drills import SCENE, Played, config_of, morning_of, play, score
 from simlab.lab.incidents import CURES, FAULTS, Incident
 from simlab.lab.loop import Ring, open_ring
 from simlab.lab.watched import Watched, read_alerts
@@ -22,10 +22,10 @@ DAY = 24
 
 
 @pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> Played:
+def quiet() -> Played:
     """A shop in which nothing goes wrong."""
     config = config_of(11, None, scene=SMALL)
-    return play(config, out=tmp_path_factory.mktemp("quiet") / "run")
+    return play(config)
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +94,15 @@ def test_faults_of_the_shop_cost_money_until_they_are_mended(fault: str, quiet: 
     """
     kind = incident(fault)
     config = config_of(11, kind, scene=SMALL)
-    told = play(config, kind)
+    start = morning_of(config, DAY)
+    told = play(config, kind, start=start)
     result = score(told, quiet, kind)
     assert {*FAULTS[fault].signs} & {one.check for one in told.alerts if one.day <= DAY + 3}
     assert all(one.day >= DAY for one in told.alerts)
     assert result.named
     assert result.delay <= 1
     assert result.lost > 0
-    mended = play(config, replace(kind, until=DAY + 1))
+    mended = play(config, replace(kind, until=DAY + 1), start=start)
     assert (quiet.margin - mended.margin).iloc[DAY:].sum() < 0.7 * result.lost
     assert (quiet.margin - told.margin).iloc[:DAY].abs().max() == 0.0
     assert Watched(open_ring(config, told.run.path), None).monitor.alerts == told.alerts == read_alerts(told.run.path)
@@ -134,10 +135,21 @@ def test_what_cannot_happen_is_refused(make: Callable[[], Incident], words: str)
         make()
 
 
-def test_an_incident_after_the_last_day_is_refused() -> None:
-    """It would never be seen."""
-    with pytest.raises(ConfigError, match="day of an incident: 24"):
+def test_a_drill_that_goes_on_is_the_one_that_began_with_day_0(quiet: Played) -> None:
+    """The same log, alerts and margins as the quiet run, from the morning of a day on."""
+    config = quiet.run.config
+    later = play(config, incident("bots"), twin=True, start=morning_of(config, DAY))
+    assert later.run.log.digest() == quiet.run.log.digest()
+    assert later.alerts == quiet.alerts
+    assert (later.margin == quiet.margin).all()
+
+
+def test_an_incident_that_cannot_be_seen_is_refused(quiet: Played) -> None:
+    """After the last day, and on days that have been."""
+    with pytest.raises(ConfigError, match="day of an incident: 24 .*the last day is 19"):
         play(config_of(11, None, scene={**SMALL, "days": 20}), incident("bots"))
+    with pytest.raises(ConfigError, match="day of an incident: 24 .*day 33 has been"):
+        play(quiet.run.config, incident("bots"), start=quiet.run.path)
 
 
 @pytest.mark.soak
