@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from simlab.errors import DataError
+from simlab.errors import DataError, RunError
 from simlab.files import parquet_bytes, write_bytes, write_json
 from simlab.lab import spoiling
 from simlab.lab.company import Company
@@ -56,6 +56,9 @@ class Watched:
         self._day = -1
         self._unavailable = np.empty(0, dtype=np.int64)
         self._policy = ring.policy
+        if ring.log.days and not (ring.path / SEEN).exists():
+            remedy = "its first days were not watched: go on without a watch, or begin a new run with one"
+            raise RunError("run folder", str(ring.path), remedy)
         for day in ring.log.days:  # what a watch has seen before the run was stopped
             seen = read_seen(ring.path / SEEN, day)
             trained = features_of(ring.world.shoppers, ring.world.catalogue, seen.impressions)

@@ -55,6 +55,8 @@ def succeed(log: EventLog, registry: Registry, catalogue: Catalogue, shoppers: S
     evidence = offline_evidence(log, registry, catalogue, shoppers, attempt)
     verdict = _verdict(log, registry, catalogue, shoppers, attempt)
     name = f"{config.algorithm}-day{day:05d}"
+    if name in registry.versions() and registry.card(name)["settings"] != card["settings"]:
+        name += "-again"  # on the same morning, in another way
     judged = {} if verdict is None else {"gate": {"finding": verdict.finding, "outcome": verdict.outcome}}
     registry.register(model, name, {**card, "offline": evidence, **judged})
     if verdict is None:

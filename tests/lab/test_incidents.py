@@ -111,12 +111,13 @@ def test_faults_of_the_shop_cost_money_until_they_are_mended(fault: str, quiet: 
         assert mended.run.registry.quarantined() == (f"hotfix-day{DAY:05d}",)
 
 
-def test_one_segment_can_be_hurt_while_the_mean_rises() -> None:
-    """The release lifts the shop's clicks; the hurt segment alone is named."""
-    kind = incident("segment-hurt")
+@pytest.mark.parametrize("day", [DAY, 28])
+def test_one_segment_can_be_hurt_while_the_mean_rises(day: int) -> None:
+    """The release lifts the shop's clicks; the hurt segment alone is named; also on a day of training."""
+    kind = replace(incident("segment-hurt"), day=day)
     told = play(config_of(11, kind, scene=SMALL), kind)
     rate = told.run.metrics["click_rate"]
-    assert rate.loc[DAY : DAY + 6].mean() > rate.loc[DAY - 7 : DAY - 1].mean()
+    assert rate.loc[day : day + 5].mean() > rate.loc[day - 7 : day - 1].mean()
     hurt = told.run.world.shoppers.segment.names[1]
     assert {one.where for one in told.alerts if one.check == "clicks_of_group"} == {f"segment {hurt}"}
 

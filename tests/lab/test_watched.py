@@ -75,6 +75,8 @@ def test_a_run_can_be_watched_from_its_first_day_only(tmp_path: Path) -> None:
     run(RunConfig(days=2, world=SMALL), out=tmp_path / "run")
     with pytest.raises(DataError, match=r"alerts.json.*--watch"):
         read_alerts(tmp_path / "run")
+    with pytest.raises(RunError, match="were not watched"):
+        run(RunConfig(days=2, world=SMALL), out=tmp_path / "run", over=watched)
     with pytest.raises(ConfigError, match="day 0 in"):
         read_seen(tmp_path / "run" / SEEN, 0)
 
