@@ -30,7 +30,7 @@ class _Frozen:
         told = self.policy.decide(day, last_trained, facts)
         if told.retrain:
             ring, world = self.ring, self.ring.world
-            goods, people = world.catalogue.launched_by(self.day - 1), world.shoppers.arrived_by(day)
+            goods, people = world.catalogue.launched_by(self.day), world.shoppers.arrived_by(day)
             attempt = Attempt(day=day, reason=told.reason, training=ring.config.training_config())
             if succeed(ring.log, ring.registry, goods, people, attempt):
                 ring.last_trained = day
@@ -38,7 +38,7 @@ class _Frozen:
 
 
 def freeze(shop: "Watched", day: int) -> None:
-    """From now on training knows the goods of the eve alone."""
+    """From now on training knows the goods of this day alone."""
     shop.ring.policy = _Frozen(shop.ring, shop.ring.policy, day)
 
 
