@@ -142,13 +142,13 @@ def look(
     known = last if known is None else known
     require("known", known, until <= known <= last, f"give a day from {until} to {last}")
     first, found = max(until - days + 1, 0), []
+    counted = {day: daily_metrics(*log.day(day), goods, day) for day in log.days if first - 28 <= day <= until}
     for day in [day for day in log.days if first <= day <= until]:
         seen = read_seen(case / SEEN, day)
-        before = [daily_metrics(*log.day(one), goods, one) for one in log.days if day - 28 <= one < day]
-        normal = usual([row for row in before if row["impressions"]])
+        normal = usual([row for one, row in counted.items() if day - 28 <= one < day and row["impressions"]])
         found += check_day(day, seen.impressions, seen.feedback, goods.launched_by(day), usual=normal)
         found += unequal(features_of(people, goods, seen.impressions), seen.served, day=day)
-    shown = any(log.day(day)[0].num_rows for day in log.days if first <= day <= until)
+    shown = any(row["impressions"] for day, row in counted.items() if first <= day)
     return report(log, goods, people, first, until, known) if shown else None, found
 
 
@@ -223,9 +223,8 @@ def _money(seed: int, incident: Incident, answer: Answer) -> _Money:
         return _Money(lost, 0.0, best, alert)  # what is mended before it is broken is a guess
     if acted == first:
         return _Money(lost, best, best, alert)
-    return _Money(
-        lost, _margin(play(settings, replace(incident, until=acted), start=start), incident) - low, best, alert
-    )
+    saved = _margin(play(settings, replace(incident, until=acted), start=start), incident) - low
+    return _Money(lost, saved, best, alert)
 
 
 def _margin(played: Played, incident: Incident) -> float:

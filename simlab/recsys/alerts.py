@@ -9,7 +9,8 @@
 
 Why two conditions: a series alarms where the change is beyond chance AND large enough to matter. The first keeps the
 budget of false alarms, `split_budget` over all series; the second keeps quiet where a big shop sees what is true and of
-no account. An alert that is open is told once: again only after a fortnight of silence.
+no account. (One shopper and one item have no law here, only a size, and what is sold out is no matter of chance.) An
+alert that is open is told once: again only after a fortnight of silence.
 """
 
 import math
@@ -21,7 +22,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from simlab.recsys.daybook import DaySums, of_group, total
-from simlab.recsys.drift import psi_test
+from simlab.recsys.drift import pooled, psi_test
 from simlab.recsys.monitor import ratio
 from simlab.recsys.registry import Registry
 from simlab.recsys.report import FEW
@@ -85,10 +86,9 @@ class Series(NamedTuple):
     """Probability of a false alarm that each series may have today."""
 
 
-N_SERIES = 11
-"""Series beside those by group: the level, three mixes, three shares, one shopper, one item, and two of categories."""
-
-NEVER = 1 << 30
+N_SERIES = 12
+"""Series beside those by group: the level, three mixes, three rungs, newcomers, two of categories; one shopper and one
+item, which have no law of chance, are counted too."""
 
 
 def groups(kind: str, column: Labels) -> dict[str, Bools]:
@@ -152,10 +152,8 @@ def mixes(series: Series, config: AlertConfig) -> Iterator[Alert]:
     """Where clicks stand, when slates are asked for, and how late purchases come, by PSI and its law."""
     for name, look in _MIXES.items():
         now, before = total(series.now, name), total(series.before, name)
-        rare = before * now.sum() < 5 * before.sum()  # expected in the shorter window: such bins go together
-        old, new = (np.append(row[~rare], row[rare].sum()) for row in (before, now))
-        if old.sum() and new.sum() >= 30:
-            test = psi_test(old, new, false_alarm=series.alpha / VISITS_ALIKE)
+        if before.sum() and now.sum() >= 30:
+            test = psi_test(*pooled(before, now), series.alpha / VISITS_ALIKE)
             if test.drifted and test.statistic > config.mix:
                 evidence = f"{name}: PSI {test.statistic:.2f} against {len(series.before)} days before"
                 yield _warning(f"mix_of_{name}s", "", series, evidence, look)

@@ -121,10 +121,20 @@ def category_counts(reference: Iterable[Hashable], values: Iterable[Hashable], l
     before, now = Counter(reference), Counter(values)
     require("reference", "no values", bool(before), "give at least one value")
     require("values", "no values", bool(now), "give at least one value")
-    counts = np.array([(before[name], now[name]) for name in before | now])
-    size = counts.sum(axis=0)
-    rare = counts.sum(axis=1) * size.min() / size.sum() < least
-    kept = np.vstack([counts[~rare], counts[rare].sum(axis=0)])
+    names = before | now
+    return pooled([before[name] for name in names], [now[name] for name in names], least)
+
+
+def pooled(reference_counts: npt.ArrayLike, counts: npt.ArrayLike, least: float = 5) -> tuple[Ints, Ints]:
+    """Counts of both samples, what is rare in both together put into the last place; see `category_counts`.
+
+    >>> [row.tolist() for row in pooled([20, 20, 0, 1], [20, 0, 20, 1])]
+    [[20, 20, 0, 1], [20, 0, 20, 1]]
+    """
+    both = np.column_stack([np.asarray(reference_counts), np.asarray(counts)])
+    size = both.sum(axis=0)
+    rare = both.sum(axis=1) * size.min() < least * size.sum()
+    kept = np.vstack([both[~rare], both[rare].sum(axis=0)])
     return kept[:, 0], kept[:, 1]
 
 

@@ -126,8 +126,8 @@ def judge(
 
     Fail where by chance it is surely worse than popularity, or than the champion by more than the margin; pass where it
     surely lacks less than the margin; inconclusive otherwise, and where there are too few users, rows or items that
-    chance could have shown. Where chance
-    has shown too little, it still fails where offline it is surely worse than popularity.
+    chance could have shown. Where chance has shown too little, it still fails where offline it is surely worse than
+    popularity.
     """
     grounds = config.grounds(day)
     grounds = replace(grounds, first=max(grounds.first, models.since))
@@ -156,10 +156,8 @@ def judge(
     what = f"{config.signal} a place"
     if by_chance.over_popularity.high < 0:
         return say("fail", _words(what, by_chance.challenger, "popularity's", by_chance.popularity))
-    lack, told = (
-        config.margin * by_chance.champion,
-        _words(what, by_chance.challenger, "the champion's", by_chance.champion),
-    )
+    lack = config.margin * by_chance.champion
+    told = _words(what, by_chance.challenger, "the champion's", by_chance.champion)
     if by_chance.over_champion.high < -lack:
         return say("fail", told)
     if by_chance.covered < config.min_covered:

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from simlab.recsys.alerts import (
     N_SERIES,
-    NEVER,
     Alert,
     AlertConfig,
     Series,
@@ -31,7 +30,7 @@ from simlab.recsys.registry import Registry
 from simlab.recsys.rules import Known
 from simlab.recsys.signals import common_fall, mix_drift
 from simlab.recsys.skew import Features, unequal
-from simlab.schema import Catalogue, Ints, Shoppers
+from simlab.schema import NEVER, Catalogue, Ints, Shoppers
 from simlab.settings import require
 
 
@@ -108,8 +107,8 @@ class Monitor:
     def _of_series(self, seen: Seen) -> Iterator[Alert]:
         config = self.config
         window = [day for day in self._days if day.day > seen.day - config.window]
-        before = [day for day in self._days if seen.day - config.window - config.reference < day.day]
-        before = before[: max(0, len(before) - len(window))]
+        last = seen.day - config.window
+        before = [day for day in self._days if last - config.reference < day.day <= last]
         if len(before) < config.reference - GAPS or not window or seen.day < 20:
             return
         parts = {**groups("segment", self._shoppers.segment), **groups("region", self._shoppers.region)}
