@@ -22,7 +22,9 @@ from simlab.schema import Bools, Outcomes, Requests, Slates
 from simlab.tables import FEEDBACK, IMPRESSIONS
 
 SMALL = {"n_users": 150, "n_items": 40, "history_days": 14, "new_items_per_week": 3}
-CONFIG = RunConfig(days=24, retrain="scheduled:4", seed=4, world=SMALL)
+TURNED = {**SMALL, "n_users": 400, "change": {"shift_day": 20, "shift_share": 1.0}}
+CONFIG = RunConfig(days=24, retrain="scheduled:4", seed=4, world=TURNED)
+"""All shoppers change their taste on day 20, so that there is something to tell."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,8 @@ class Breaks:
 
 @pytest.mark.parametrize("logged", [False, True])
 def test_a_watched_run_that_was_stopped_goes_on(logged: bool, whole: Run, tmp_path: Path) -> None:
-    """Before the day is in the log, and after, with the watch not yet told of it: the same log and the same alerts."""
+    """Before the day is in the log, and after, with the watch not yet told of it: the same log and the same alerts, of
+    the day of the stop and of the next."""
 
     @contextmanager
     def breaking(ring: Ring) -> Iterator[Company]:
@@ -67,6 +70,7 @@ def test_a_watched_run_that_was_stopped_goes_on(logged: bool, whole: Run, tmp_pa
     done = run(CONFIG, out=tmp_path / "run", over=watched)
     assert done.log.digest() == whole.log.digest()
     assert (done.path / ALERTS).read_bytes() == (whole.path / ALERTS).read_bytes()
+    assert {one.day for one in read_alerts(whole.path)} == {21, 22}  # the day of the stop, and the one after
     assert read_alerts(done.path) == read_alerts(whole.path)
 
 
