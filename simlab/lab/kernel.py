@@ -24,8 +24,9 @@ STATIC = {
 }
 """What the environment of a kernel says when nobody sits before it."""
 
-QUIET = ["--log-level=ERROR"]
-"""Options of the kernel: without them each one warns that it talks to its parent without encryption."""
+QUIET = ["--log-level=CRITICAL"]
+"""Options of the kernel: without them each one warns that it talks to its parent without encryption, and some call the
+interrupt that ends them an error. What goes wrong in a cell is told by the cell."""
 
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError, PapermillExecutionError)
 """How nbclient and papermill say that a cell has failed."""
